@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from pywatt import _core
@@ -111,23 +112,25 @@ class ModuleHooks:
         before()
         return after
 
+    def device_of(self, name: int) -> str:
+        """Device to which the spans of a name are charged; windows to the model's own."""
+        return self.entries[name].device if name < len(self.entries) else self.device
+
     def spans(self, devices: Iterable[str]) -> Spans:
         """Return the spans of modules (and windows) on these devices; name i is entry i.
 
-        Only once the hooks are off. Parents on other devices are skipped in the tree.
+        Only once the hooks are off. Parents on other devices have no spans in it.
         """
         chosen = set(devices)
-        device_of = [entry.device for entry in self.entries] + [self.device] * len(self.windows)
         names = [entry.name for entry in self.entries] + self.windows
         name, parent = self.recorder.paths()
-        on_device = np.array([device_of[n] in chosen for n in name], dtype=bool)
+        on_device = np.array([self.device_of(n) in chosen for n in name], dtype=bool)
         nearest = parent.copy()
         for path in range(len(nearest)):
             above = nearest[path]
             # Parents come before children, so what lies above is already settled.
             nearest[path] = above if above < 0 or on_device[above] else nearest[above]
-        paths = CallPaths(name, nearest)
-        return _DeviceSpans(names, paths, self, on_device, sorted(chosen))
+        return _DeviceSpans(names, CallPaths(name, parent, nearest), self, on_device)
 
 
 class _DeviceSpans(Spans):
@@ -138,26 +141,27 @@ class _DeviceSpans(Spans):
         names: list[str],
         paths: CallPaths,
         hooks: ModuleHooks,
-        on_device: np.ndarray,
-        devices: list[str],
+        on_device: npt.NDArray[np.bool_],
     ) -> None:
         super().__init__(names, paths, ())
         self._recorder = hooks.recorder
-        self._on_device = on_device
-        self._timelines = [hooks.timelines[d] for d in devices if d in hooks.timelines]
-        cuda = set(hooks.timelines)
-        device_of = [e.device for e in hooks.entries] + [hooks.device] * len(hooks.windows)
-        self._on_host = on_device & np.array([device_of[n] not in cuda for n in paths.name], bool)
+        on_host = np.array([hooks.device_of(n) not in hooks.timelines for n in paths.name], bool)
+        self._kept = on_device & on_host
+        self._timelines = [
+            timeline
+            for device, timeline in hooks.timelines.items()
+            if any(hooks.device_of(n) == device for n in paths.name[on_device])
+        ]
 
     def __len__(self) -> int:
         return sum(len(block.path) for block in self.blocks())
 
-    def blocks(self) -> Any:
+    def blocks(self) -> Iterator[SpanBlock]:
         """Give the spans in blocks of bounded size."""
-        everything = bool(np.all(self._on_host))
+        everything = bool(np.all(self._kept))
         for first in range(0, len(self._recorder), BLOCK_SPANS):
             block = SpanBlock(*self._recorder.rows(first, BLOCK_SPANS))
-            keep = slice(None) if everything else self._on_host[block.path]
+            keep = slice(None) if everything else self._kept[block.path]
             kept = SpanBlock(
                 block.start_s[keep], block.end_s[keep], block.path[keep], block.thread[keep]
             )

@@ -60,16 +60,22 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
     ) -> None:
         self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
         # A rate out of range or an unknown sensor is told here, not in the middle of the user's run.
-        selection = select(sensors)
-        self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=clock)
-        self._measurement = Measurement(self._monitor, selection.notes)
+        self._next: Measurement | None = self._make()
+        self._entered: list[Measurement] = []
+
+    def _make(self) -> Measurement:
+        selection = select(self._options["sensors"])
+        monitor = Monitor(
+            selection.sensors, rate_hz=self._options["rate_hz"], clock=self._options["clock"]
+        )
+        return Measurement(monitor, selection.notes)
 
     def __enter__(self) -> Measurement:
         """Start; returns the measurement, which has its figures after the block."""
-        if self._measurement.started:
-            self.__init__(**self._options)  # type: ignore[misc]  # used again: a new measurement
-        self._measurement._begin()
-        return self._measurement
+        measurement, self._next = self._next or self._make(), None
+        measurement._begin()
+        self._entered.append(measurement)
+        return measurement
 
     def __exit__(
         self,
@@ -78,7 +84,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         traceback: TracebackType | None,
     ) -> None:
         """End, also after an exception; what was measured until then is kept."""
-        self._measurement._end()
+        self._entered.pop()._end()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Measure every call of `function`; its `measurement` is that of the last finished call."""

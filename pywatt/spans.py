@@ -41,10 +41,13 @@ class CallPaths:
     Attributes:
         name: index of the name, shape (paths,).
         parent: index of the parent's path, always smaller; -1 at the top; shape (paths,).
+        nearest: index of the nearest path above that has spans in the same collection; differs from
+            `parent` where a part of the calls ran on another device; shape (paths,).
     """
 
     name: IntArray
     parent: IntArray
+    nearest: IntArray
 
     def __len__(self) -> int:
         return len(self.name)
@@ -62,10 +65,10 @@ class CallPaths:
         return first
 
     def minus_children(self, inclusive: FloatArray) -> FloatArray:
-        """Subtract from each path's figure those of its children; shape (paths,)."""
+        """Subtract from each path's figure those of the spans inside it; shape (paths,)."""
         own = inclusive.astype(np.float64, copy=True)
-        nested = self.parent >= 0
-        np.subtract.at(own, self.parent[nested], inclusive[nested])
+        nested = self.nearest >= 0
+        np.subtract.at(own, self.nearest[nested], inclusive[nested])
         return own
 
     def plus_children(self, own: FloatArray) -> FloatArray:
@@ -137,7 +140,7 @@ class Spans:
             raise ArgumentError(f"span {spans[bad].name!r} ends before it starts, or has no time")
         parents, names = (np.array(list(path_index), dtype=np.int32).reshape(-1, 2)).T
         block = SpanBlock(start_s, end_s, path, np.zeros(len(path), dtype=np.uint32))
-        return cls(list(name_index), CallPaths(names.copy(), parents.copy()), [block])
+        return cls(list(name_index), CallPaths(names.copy(), parents.copy(), parents.copy()), [block])
 
 
 class RecordedSpans(Spans):
@@ -145,7 +148,7 @@ class RecordedSpans(Spans):
 
     def __init__(self, names: Sequence[str], recorder: _core.SpanRecorder) -> None:
         name, parent = recorder.paths()
-        super().__init__(names, CallPaths(name, parent), ())
+        super().__init__(names, CallPaths(name, parent, parent), ())
         self._recorder = recorder
 
     def __len__(self) -> int:

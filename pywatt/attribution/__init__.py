@@ -39,6 +39,7 @@ def attribute(
     end_s: float,
     *,
     method: Method = "auto",
+    times: PathTimes | None = None,
 ) -> Attributed | None:
     """Share a source's energy over the window [start_s, end_s] among the spans.
 
@@ -48,6 +49,7 @@ def attribute(
         start_s: beginning of the window.
         end_s: end of the window.
         method: ``overlap``, ``time``, or ``auto``: overlap where the sensor resolves the spans.
+        times: the spans' calls and times, where they are known already.
 
     Returns:
         The energies; None where the source has none to share for this window.
@@ -60,7 +62,7 @@ def attribute(
     total = window_energy(source, start_s, end_s)
     if total is None:
         return None
-    times = PathTimes.of(spans)
+    times = times or PathTimes.of(spans)
     trace, period_s = _finest(source)
     length_s = typical_self_time_s(times)
     resolves = period_s is not None and length_s >= RESOLVED_PERIODS * period_s

@@ -45,8 +45,8 @@ def attribute(
     edge_j = _power_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
-    nested = spans.paths.parent >= 0
-    np.add.at(own_edges, spans.paths.parent[nested], edges[nested])
+    nested = spans.paths.nearest >= 0
+    np.add.at(own_edges, spans.paths.nearest[nested], edges[nested])
     top_edges = float(np.sum(edges[~nested]))
     relative_std = total.energy_j_std / total.energy_j if total.energy_j > 0 else 0.0
 

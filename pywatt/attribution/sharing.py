@@ -48,7 +48,7 @@ def _is_concurrent(spans: Spans) -> bool:
 
 
 def _top_level(spans: Spans, block: SpanBlock) -> npt.NDArray[np.bool_]:
-    return spans.paths.parent[block.path] < 0
+    return spans.paths.nearest[block.path] < 0
 
 
 def _shared_among_threads(shape: Shape, spans: Spans) -> Shape:
