@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pynvml
 import pytest
 from simulated_nvml import SimulatedNvml, environment
 
@@ -78,6 +79,18 @@ def test_settings_that_make_no_sense_end_the_process() -> None:
             run_python(program, environment(**settings))
 
 
+def test_a_driver_that_is_not_there() -> None:
+    program = """
+import pynvml
+try:
+    pynvml.nvmlInit()
+except pynvml.NVMLError_DriverNotLoaded as error:
+    print(error)
+"""
+    env = environment(**{"devices": 0, "fail.nvmlInitWithFlags": pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
+    assert run_python(program, env) == "Driver Not Loaded\n"
+
+
 def test_truth_is_played_and_read_back(nvml: SimulatedNvml) -> None:
     nvml.play([(0.25, 400.0), (0.75, 100.0)], start_s=10.0, repeat=True)
     assert nvml.true_energy_j(9.0, 20.0) == pytest.approx(60 + 10 * 175, rel=1e-12)
@@ -88,8 +101,6 @@ def test_truth_is_played_and_read_back(nvml: SimulatedNvml) -> None:
 
 
 def test_faults_and_calls(nvml: SimulatedNvml) -> None:
-    import pynvml
-
     pynvml.nvmlInit()
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)

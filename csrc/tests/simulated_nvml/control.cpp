@@ -27,10 +27,11 @@ Answer with_device(unsigned device, Answer otherwise, Body body) {
 bool apply(Library& library, unsigned device, const std::string& key, const std::string& value) {
   char* end = nullptr;
   const double number = std::strtod(value.c_str(), &end);
-  if (value.empty() || *end != '\0' || device >= library.devices.size()) return false;
+  if (value.empty() || *end != '\0') return false;
   if (key.rfind("fail.", 0) == 0) {
     return library.fail(device, key.substr(5), static_cast<nvmlReturn_t>(static_cast<int>(number)), -1);
   }
+  if (device >= library.devices.size()) return false;
   if (key == "power_w") {
     if (!is_power(number)) return false;
     library.devices[device].truth = PowerHistory(number);
@@ -58,9 +59,9 @@ void configure_from_text(Library& library, const std::string& text) {
     } else if (digits > 0 && digits != std::string::npos && key[digits] == '.') {
       known = apply(library, static_cast<unsigned>(std::atoi(key.c_str())), key.substr(digits + 1), value);
     } else {
-      for (unsigned device = 0; device < library.devices.size(); ++device) {
-        known = known && apply(library, device, key, value);
-      }
+      unsigned device = 0;  // without any device, functions that have none can still fail
+      do known = known && apply(library, device, key, value);
+      while (++device < library.devices.size());
     }
     if (!known) {
       std::fprintf(stderr, "SIMULATED_NVML: '%s' makes no sense\n", item.c_str());
