@@ -103,8 +103,7 @@ nvmlDevice_t find_card(const NvmlLibrary& library, const std::string& id) {
   if (look_up == nullptr) library.raise(NVML_ERROR_FUNCTION_NOT_FOUND, "finding the device", id);
 
   nvmlDevice_t device = nullptr;
-  nvmlReturn_t code = NVML_SUCCESS;
-  code = insist([&] { return look_up(wanted.c_str(), &device); });
+  nvmlReturn_t code = insist([&] { return look_up(wanted.c_str(), &device); });
   if (code == NVML_ERROR_NOT_FOUND || code == NVML_ERROR_INVALID_ARGUMENT) {
     throw NvmlError("No NVIDIA GPU here has the " + std::string(by_uuid ? "UUID " : "PCI bus id ") + id +
                     ". 'nvidia-smi -L' lists the UUIDs there are.");

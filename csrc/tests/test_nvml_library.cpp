@@ -96,19 +96,22 @@ TEST(a_forked_child_starts_its_own_session_and_leaves_the_parents_alone) {
   reset();
   auto sensor = open();
   read(*sensor);
-  const auto inherited = NvmlLibrary::open(library_path);
+  auto inherited = NvmlLibrary::open(library_path);
 
   const pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
     CHECK(!inherited->of_this_process());
-    const auto own = NvmlLibrary::open(library_path);
+    auto own = NvmlLibrary::open(library_path);
     CHECK(own != inherited && own->of_this_process());
     CHECK(calls("nvmlInit_v2") == 2);
     CHECK_NEAR(read(*sensor)[0], 300.0, 1e-9);  // on the child's session now
     CHECK(calls("nvmlInit_v2") == 2);
-    sensor.reset();
+    inherited.reset();
     CHECK(calls("nvmlShutdown") == 0);
+    own.reset();
+    sensor.reset();
+    CHECK(calls("nvmlShutdown") == 1);
     _exit(0);
   }
   int status = -1;
