@@ -6,12 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from simulated_nvml import library_path
 
 from pywatt import nvml
 from pywatt.errors import NvmlError, SensorError
 from pywatt.nvml import MIG_NOTE, NvmlDevice, device_of_torch, visible_devices
-
-LIBRARY = os.environ.get("PYWATT_SIMULATED_NVML")
 
 
 def card(index, *, bus=None, name="H100", mig=(), uuid=None):
@@ -187,8 +186,9 @@ except PywattError as error:
 """
 
 
-def listed(simulated, library=LIBRARY):
+def listed(simulated, library=None):
     """What devices() gives in a process with that simulation: NVML is one per process."""
+    library = library or str(library_path())
     environ = dict(os.environ, PYWATT_NVML_LIBRARY=library, SIMULATED_NVML=simulated)
     environ["PYTHONPATH"] = os.pathsep.join(
         [str(Path(nvml.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -203,12 +203,6 @@ def listed(simulated, library=LIBRARY):
     return json.loads(done.stdout)
 
 
-needs_simulation = pytest.mark.skipif(
-    not LIBRARY, reason="PYWATT_SIMULATED_NVML does not name the simulated library"
-)
-
-
-@needs_simulation
 def test_devices_are_described_through_nvidia_ml_py():
     first, second = listed("devices=2;1.mig=2")
     assert first == {
@@ -228,12 +222,10 @@ def test_devices_are_described_through_nvidia_ml_py():
     ]
 
 
-@needs_simulation
 def test_a_machine_without_gpus_has_none():
     assert listed("devices=0") == []
 
 
-@needs_simulation
 def test_what_a_card_does_not_say_is_none():
     (device,) = listed(
         "devices=1;fail.nvmlDeviceGetEnforcedPowerLimit=3;fail.nvmlDeviceGetArchitecture=3;"
@@ -242,7 +234,6 @@ def test_what_a_card_does_not_say_is_none():
     assert (device["power_limit_w"], device["architecture"], device["driver"]) == (None,) * 3
 
 
-@needs_simulation
 def test_a_lost_card_is_left_out_unless_it_is_the_only_one():
     lost = "0.fail.nvmlDeviceGetHandleByIndex_v2=15"
     assert [device["index"] for device in listed(f"devices=2;{lost}")] == [1]
@@ -251,7 +242,6 @@ def test_a_lost_card_is_left_out_unless_it_is_the_only_one():
     assert "GPU 0: GPU is lost" in message
 
 
-@needs_simulation
 @pytest.mark.parametrize("code", [4, 9, 12, 18, 999])
 def test_a_driver_that_does_not_start_is_unavailable(code):
     kind, message = listed(f"fail.nvmlInitWithFlags={code}")
@@ -259,7 +249,6 @@ def test_a_driver_that_does_not_start_is_unavailable(code):
     assert "nvidia-smi must work" in message
 
 
-@needs_simulation
 def test_a_failure_while_listing_is_an_nvml_error():
     kind, _ = listed("fail.nvmlDeviceGetCount_v2=999")
     assert kind == "NvmlError"
