@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off -c constraints.txt
 JOBS ?= $(shell nproc)
 
-PACKAGE_SOURCES := CMakeLists.txt README.md LICENSE \
-  $(shell find pywatt csrc -type f -not -path '*/__pycache__/*' -not -path 'csrc/tests/*')
-# clang-format and the checks of the core see its tests too.
+# The folders too: their times tell when a file was added or removed.
+PACKAGE_SOURCES := CMakeLists.txt \
+  $(shell find pywatt csrc \( -name __pycache__ -o -path csrc/tests \) -prune -o -print)
 CPP_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 
 # ThreadSanitizer cannot place its shadow memory where newer kernels randomize addresses widely;

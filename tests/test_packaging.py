@@ -16,10 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CMAKE = shutil.which(
     "cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 )
-CUDA_OF_THE_MACHINE = any(
-    Path(folder).exists() for folder in ("/usr/local/cuda", "/opt/cuda", "/usr/include/nvml.h")
-)
-
 needs_cmake = pytest.mark.skipif(CMAKE is None, reason="no cmake")
 
 
@@ -89,9 +85,14 @@ def test_nvml_header_comes_from_cuda_without_the_package(tmp_path, bare_python):
 
 
 @needs_cmake
-@pytest.mark.skipif(CUDA_OF_THE_MACHINE, reason="this machine has a CUDA toolkit to fall back to")
 def test_missing_nvml_header_names_the_remedies(tmp_path, bare_python):
-    configured = configure(tmp_path / "build", bare_python)
+    # Headers are sought below an empty root, so that a CUDA toolkit of the machine is not found.
+    configured = configure(
+        tmp_path / "build",
+        bare_python,
+        f"-DCMAKE_FIND_ROOT_PATH={tmp_path / 'empty'}",
+        "-DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY",
+    )
     assert configured.returncode != 0
     assert "pip install nvidia-nvml-dev" in configured.stderr
     assert "CUDA_HOME" in configured.stderr
