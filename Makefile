@@ -32,18 +32,19 @@ demo: $(VENV)/package.stamp
 bench: $(VENV)/package.stamp
 	$(BIN)/python benchmarks/run.py
 
-# pip is pinned too: older ones know no dependency groups.
-$(VENV)/tools.stamp: pyproject.toml constraints.txt
+# pip is pinned too: older ones know neither --group nor --only-deps.
+$(VENV)/requirements.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) pip
 	$(PIP_INSTALL) --group build --group lint
+	$(PIP_INSTALL) --no-build-isolation --only-deps '.[demo,test]'
 	touch $@
 
 # Installed, not editable: what is tested is what a user gets. Without build isolation: which
 # variable constrains an isolated environment depends on pip's version, while here the build takes
 # the pinned cmake, ninja and pybind11 of .venv, whose paths stay, so that a rebuild is incremental.
-$(VENV)/package.stamp: $(VENV)/tools.stamp $(PACKAGE_SOURCES)
-	$(PIP_INSTALL) --no-build-isolation '.[demo,test]'
+$(VENV)/package.stamp: $(VENV)/requirements.stamp $(PACKAGE_SOURCES)
+	$(PIP_INSTALL) --no-build-isolation --no-deps .
 	touch $@
 
 # The core and its tests, without Python: build/core, and build/core-thread and build/core-address
@@ -53,7 +54,7 @@ build/core-thread: SANITIZE := thread
 build/core-address: SANITIZE := address,undefined
 
 .PHONY: $(CORE_BUILDS)
-$(CORE_BUILDS): $(VENV)/tools.stamp
+$(CORE_BUILDS): $(VENV)/requirements.stamp
 	$(BIN)/cmake -S . -B $@ -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DCMAKE_BUILD_TYPE=Release \
 	  -DPYWATT_TESTS=ON -DPYWATT_SANITIZE=$(SANITIZE) -DPython_EXECUTABLE=$(BIN)/python
 	$(BIN)/cmake --build $@ -j $(JOBS)
@@ -78,13 +79,13 @@ lint: $(VENV)/package.stamp
 	$(BIN)/mypy
 	cd build && $(BIN)/stubtest --mypy-config-file $(CURDIR)/pyproject.toml pywatt._core
 
-format: $(VENV)/tools.stamp
+format: $(VENV)/requirements.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 # In isolation, unlike above: it shows that pyproject.toml names all that a build needs.
-wheel: $(VENV)/tools.stamp
+wheel: $(VENV)/requirements.stamp
 	rm -rf dist
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
 
