@@ -22,8 +22,8 @@ struct CpuPowerModel {
 
 /// Whose CPU time is charged.
 enum class CpuScope {
-  process,           ///< this process, all threads
-  children,          ///< this process's children and their descendants, without itself
+  process,   ///< this process, all threads
+  children,  ///< this process's children and their descendants, without itself
 };
 
 /// The software fallback where there is no power meter: a counter of estimated energy,

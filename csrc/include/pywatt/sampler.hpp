@@ -19,7 +19,7 @@ struct Quality {
   std::uint64_t missed_deadlines = 0;  ///< deadlines skipped because a reading came a period or more late
   double longest_gap_s = 0.0;          ///< between two good readings
   std::uint64_t failed_readings = 0;
-  double sampler_cpu_s = 0.0;          ///< CPU time of the sampler's thread (shared by all its traces)
+  double sampler_cpu_s = 0.0;  ///< CPU time of the sampler's thread (shared by all its traces)
 };
 
 /// What one channel has given so far.

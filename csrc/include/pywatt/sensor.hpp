@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -12,13 +13,15 @@ enum class Kind {
 
 /// One value of a sensor's reading: what it means and what it covers.
 struct Channel {
-  std::string name;    ///< unique: "nvml:0", "nvml:0/energy", "rapl:package-0/dram", "cpu:estimated"
+  std::string name;  ///< unique: "nvml:0", "nvml:0/energy", "rapl:package-0/dram", "cpu:estimated"
   Kind kind = Kind::power;
-  std::string domain;  ///< gpu, memory, module, package, core, uncore, dram, psys
-  bool estimated = false;   ///< computed from a model of the machine, not read from a meter
-  double resolution = 0.0;  ///< smallest step of a reading, W or J; 0 where it is not known
-  std::string contained_in; ///< name of the channel whose energy includes this one's; else empty
-  std::string note;         ///< a caveat the user must see ("power of the whole card, not of the MIG slice")
+  std::string domain;        ///< gpu, memory, module, package, core, uncore, dram, psys
+  bool estimated = false;    ///< computed from a model of the machine, not read from a meter
+  double resolution = 0.0;   ///< smallest step of a reading, W or J; 0 where it is not known
+  std::string contained_in;  ///< name of the channel whose energy includes this one's; else empty
+  std::string note;  ///< a caveat the user must see ("power of the whole card, not of the MIG slice")
+  /// Time between fresh values; 0: fresh at every read; NaN: not known.
+  double update_period_s = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Something that can be read: a device with one or more channels, read together in one call.

@@ -41,9 +41,9 @@ class TraceWriter {
   void append(double time_s, double value);
 
   Kind kind() const noexcept;
-  std::size_t readings() const noexcept;    ///< appended so far
-  std::size_t thinned() const noexcept;     ///< how often every second run was dropped
-  double energy_j() const noexcept;         ///< from the first reading to the last
+  std::size_t readings() const noexcept;  ///< appended so far
+  std::size_t thinned() const noexcept;   ///< how often every second run was dropped
+  double energy_j() const noexcept;       ///< from the first reading to the last
 
   /// A copy that shares all full blocks with the writer: cheap enough to take under its lock.
   class Snapshot;

@@ -1,0 +1,35 @@
+#include "pywatt/errors.hpp"
+
+#include <exception>
+
+#include "register.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+/// The Python classes live in pywatt/errors.py, so that they exist without this module.
+void raise_as(const char* name, const std::exception& error) {
+  py::set_error(py::module_::import("pywatt.errors").attr(name), error.what());
+}
+
+}  // namespace
+
+void register_errors(py::module_& m) {
+  (void)m;
+  py::register_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const pywatt::NvmlError& error) {
+      raise_as("NvmlError", error);
+    } catch (const pywatt::SensorError& error) {
+      raise_as("SensorError", error);
+    } catch (const pywatt::CoverageError& error) {
+      raise_as("CoverageError", error);
+    } catch (const pywatt::ArgumentError& error) {
+      raise_as("ArgumentError", error);
+    } catch (const pywatt::Error& error) {
+      raise_as("PywattError", error);
+    }
+  });
+}
