@@ -1,0 +1,100 @@
+# demo, test, bench and lint set up what they need in .venv and build/; the machine gives a C++
+# compiler, make, and a Python >= 3.10 with venv. Everything else is pinned by constraints.txt.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off -c constraints.txt
+JOBS ?= $(shell nproc)
+
+# The folders too: their times tell when a file was added or removed.
+PACKAGE_SOURCES := CMakeLists.txt \
+  $(shell find pywatt csrc \( -name __pycache__ -o -path csrc/tests \) -prune -o -print)
+CPP_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
+
+# ThreadSanitizer cannot place its shadow memory where newer kernels randomize addresses widely;
+# setarch -R turns that off for the program, where the machine allows it.
+NO_ASLR := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
+
+.PHONY: help demo test core-test bench lint format wheel wheel-test clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo        the per-layer energy table of a small model trained on real data'
+	@echo 'make test        the core under ctest, also with sanitizers, then the Python tests'
+	@echo 'make bench       speeds, side by side, with their answers asserted'
+	@echo 'make lint        formatting, style, types, and the stub of the native module'
+	@echo 'make format      rewrites the sources as make lint wants them'
+	@echo 'make wheel-test  builds sdist and wheel and tests the wheel in an empty environment'
+
+demo: $(VENV)/package.stamp
+	$(BIN)/pywatt demo
+
+bench: $(VENV)/package.stamp
+	$(BIN)/python benchmarks/run.py
+
+# pip is pinned too: older ones know neither --group nor --only-deps.
+$(VENV)/requirements.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) pip
+	$(PIP_INSTALL) --group build --group lint
+	$(PIP_INSTALL) --no-build-isolation --only-deps '.[demo,test]'
+	touch $@
+
+# Installed, not editable: what is tested is what a user gets. Without build isolation: which
+# variable constrains an isolated environment depends on pip's version, while here the build takes
+# the pinned cmake, ninja and pybind11 of .venv, whose paths stay, so that a rebuild is incremental.
+$(VENV)/package.stamp: $(VENV)/requirements.stamp $(PACKAGE_SOURCES)
+	$(PIP_INSTALL) --no-build-isolation --no-deps .
+	touch $@
+
+# The core and its tests, without Python: build/core, and build/core-thread and build/core-address
+# under sanitizers.
+CORE_BUILDS := build/core build/core-thread build/core-address
+build/core-thread: SANITIZE := thread
+build/core-address: SANITIZE := address,undefined
+
+.PHONY: $(CORE_BUILDS)
+$(CORE_BUILDS): $(VENV)/requirements.stamp
+	$(BIN)/cmake -S . -B $@ -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DCMAKE_BUILD_TYPE=Release \
+	  -DPYWATT_TESTS=ON -DPYWATT_SANITIZE=$(SANITIZE) -DPython_EXECUTABLE=$(BIN)/python
+	$(BIN)/cmake --build $@ -j $(JOBS)
+
+CTEST := $(BIN)/ctest --output-on-failure --no-tests=error
+
+core-test: $(CORE_BUILDS)
+	$(CTEST) --test-dir build/core
+	TSAN_OPTIONS=halt_on_error=1 $(NO_ASLR) $(CTEST) --test-dir build/core-thread
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(CTEST) --test-dir build/core-address
+
+# The simulated NVML library of build/core stands in for a driver.
+test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
+test: core-test $(VENV)/package.stamp
+	$(BIN)/pytest
+
+# stubtest puts its working folder first on the path, where the uncompiled pywatt/ lies: so not here.
+lint: $(VENV)/package.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+	$(BIN)/mypy
+	cd build && $(BIN)/stubtest --mypy-config-file $(CURDIR)/pyproject.toml pywatt._core
+
+format: $(VENV)/requirements.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+# In isolation, unlike above: it shows that pyproject.toml names all that a build needs.
+wheel: $(VENV)/requirements.stamp
+	rm -rf dist
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
+
+wheel-test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
+wheel-test: wheel build/core
+	$(PYTHON) -m venv --clear .venv-wheel
+	.venv-wheel/bin/python -m pip install --progress-bar off -c constraints.txt \
+	  "$$(echo dist/pywatt-*.whl)[test]"
+	.venv-wheel/bin/pytest
+
+clean:
+	rm -rf build dist .venv .venv-wheel

@@ -1,0 +1,62 @@
+import importlib.metadata
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pywatt
+
+HEAVY = {"torch", "pandas", "plotly", "rich", "matplotlib", "transformers", "sklearn"}
+
+
+def run_python(code: str, **environment: str) -> str:
+    # -I keeps the working folder, where the sources may lie, off the path.
+    return subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def test_the_installed_package_is_tested():
+    installed = importlib.metadata.distribution("pywatt").locate_file("pywatt/__init__.py")
+    assert Path(pywatt.__file__).resolve() == Path(str(installed)).resolve()
+
+
+def test_version_is_that_of_the_metadata():
+    assert pywatt.__version__ == importlib.metadata.version("pywatt")
+
+
+@pytest.mark.parametrize("name", ["py.typed", "_core.pyi"])
+def test_type_information_is_shipped(name):
+    assert (Path(pywatt.__file__).parent / name).is_file()
+
+
+def test_import_leaves_heavy_modules_alone():
+    loaded = json.loads(
+        run_python("import json, sys; import pywatt; print(json.dumps(list(sys.modules)))")
+    )
+    assert "pywatt" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_imports_without_a_driver():
+    nowhere = "/nonexistent/libnvidia-ml.so.1"
+    version = run_python("import pywatt; print(pywatt.__version__)", PYWATT_NVML_LIBRARY=nowhere)
+    assert version.strip() == pywatt.__version__
+
+
+def test_import_takes_little_longer_than_numpy():
+    code = (
+        "import time, numpy; start = time.perf_counter(); import pywatt; "
+        "print(time.perf_counter() - start)"
+    )
+    # Both imports in one process, so that a slow moment of the machine is not taken for pywatt's.
+    over_numpy_s = [float(run_python(code)) for _ in range(9)]
+    assert statistics.median(over_numpy_s) <= 0.15
