@@ -85,9 +85,13 @@ class CudaTimeline:
         """Tie the clocks together before the first call. Synchronizes the device."""
         self._anchors = [self._take_anchor()]
 
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        self._cuda.synchronize(self.device)
+
     def end(self) -> None:
         """Wait for the device, take the second anchor and resolve all that is pending."""
-        self._cuda.synchronize(self.device)
+        self.synchronize()
         self._drain(wait=True)
         self._anchors.append(self._take_anchor())
         self._pool.clear()
@@ -144,7 +148,7 @@ class CudaTimeline:
 
     def _take_anchor(self) -> Anchor:
         """Keep the narrowest of several tries to catch an event between two looks at the clock."""
-        self._cuda.synchronize(self.device)
+        self.synchronize()
         stream = self._cuda.current_stream(self.device)
         best: tuple[float, float, Any] | None = None
         for _ in range(ANCHOR_TRIES):

@@ -87,6 +87,11 @@ class ModuleHooks:
         for timeline in self.timelines.values():
             timeline.end()
 
+    def synchronize(self) -> None:
+        """Wait until the CUDA devices of the model have done what they were given."""
+        for timeline in self.timelines.values():
+            timeline.synchronize()
+
     def _hooks(self, name: int, device: str) -> tuple[Hook, Hook]:
         if device in self._cuda_hooks:
             return self._cuda_hooks[device].hooks(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pywatt.errors import FileFormatError, PywattError
-from pywatt.profile import LayerEnergy, Profile
+from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
 

@@ -1,6 +1,6 @@
 """Profiles with known figures, for the tests of what reads them."""
 
-from pywatt.profile import LayerEnergy, Profile
+from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Quality, Trace
 

@@ -18,9 +18,10 @@ from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
-# Meters of these domains include others (a superchip's module its GPU, the platform its packages),
-# and how exactly differs between machines: they are reported, and added only where they are alone.
-WIDE_DOMAINS = frozenset({"module", "psys"})
+# Energies of these may be added. Others lie inside them (core in package) or around them (psys, a
+# superchip's module), and how exactly differs between machines: they are reported beside, and used
+# for the total only where there is nothing else.
+ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
@@ -58,14 +59,14 @@ def sources_of(traces: Mapping[str, Trace], infos: Iterable[SensorInfo] = ()) ->
         infos: all sensors that were read, whether or not they gave a trace.
     """
     known = {info.name: info for info in infos} | {n: t.sensor for n, t in traces.items()}
+    has_added = any(info.domain in ADDED_DOMAINS for info in known.values())
     grouped: dict[tuple[str, str], Source] = {}
-    narrow = any(info.domain not in WIDE_DOMAINS for info in known.values())
     for name, trace in traces.items():
         info = trace.sensor
-        container = known.get(info.contained_in)
-        if container is not None and container.domain not in WIDE_DOMAINS:
+        if has_added and info.domain not in ADDED_DOMAINS:
             continue
-        if info.domain in WIDE_DOMAINS and narrow:
+        container = known.get(info.contained_in)
+        if container is not None and container.domain in ADDED_DOMAINS:
             continue
         key = (info.source or name, info.domain)
         source = grouped.get(key, Source(key[0]))

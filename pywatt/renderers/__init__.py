@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from pywatt.errors import ArgumentError
-from pywatt.profile import Profile
+from pywatt.results import Profile
 from pywatt.renderers.json import JsonRenderer
 from pywatt.renderers.table import TableRenderer
 

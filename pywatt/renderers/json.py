@@ -1,6 +1,6 @@
 """A profile as JSON for people and other programs."""
 
-from pywatt.profile import Profile
+from pywatt.results import Profile
 
 
 class JsonRenderer:

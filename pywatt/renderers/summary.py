@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from pywatt.profile import Profile
+from pywatt.results import Profile
 from pywatt.renderers.numbers import quantity, with_std
 from pywatt.renderers.tree import Fold
 
@@ -22,7 +22,9 @@ def headline(profile: Profile, width: int) -> str:
 
     estimated = ", ".join(sensor.name for sensor in profile.sensors if sensor.estimated)
     measured = ", ".join(sensor.name for sensor in profile.sensors if not sensor.estimated)
-    if not profile.estimated:
+    if not profile.sensors:
+        source = "ENERGY UNAVAILABLE"
+    elif not profile.estimated:
         source = f"MEASURED with {measured}"
     elif measured:
         source = f"PARTLY ESTIMATED: ~ with {estimated}, the rest measured with {measured}"
@@ -60,11 +62,12 @@ def plain(text: str) -> str:
 
 def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[tuple[str, str]]:
     power = "" if profile.power_w is None else f", {quantity(profile.power_w, 'W')} on average"
-    yield (
-        "energy",
-        f"{with_std(profile.energy_j, profile.energy_j_std, 'J')} {profile.label} "
-        f"in {quantity(profile.duration_s, 's')}{power}",
+    energy = (
+        "unavailable"
+        if profile.energy_j is None
+        else f"{with_std(profile.energy_j, profile.energy_j_std, 'J')} {profile.label}"
     )
+    yield "energy", f"{energy} in {quantity(profile.duration_s, 's')}{power}"
     yield "samples", _samples(profile)
     yield "accuracy", "not known" if profile.accuracy is None else f"{profile.accuracy:.4f}"
     yield "SAM", _or_why(profile.sam, profile.sam_note, f"from the {profile.label} kWh")

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pywatt.profile import LayerEnergy, Profile
+from pywatt.results import LayerEnergy, Profile
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, total
 from pywatt.renderers.summary import headline, plain, summary
 from pywatt.renderers.tree import Fold, Node, fold
@@ -66,7 +66,7 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
     def below(fold: str, outside: str) -> tuple[str, ...]:
         return (fold, outside) if hidden else (outside,)
 
-    energy = Scale.of(profile.energy_j, "J")
+    energy = Scale.of(profile.energy_j or 0.0, "J")
     time = Scale.of(max((profile.duration_s, *(layer.time_s for layer in layers))), "s")
     powers = [layer.power_w for layer in layers]
     power = Scale.whole(max(p or 0.0 for p in (profile.power_w, *powers)), "W")
@@ -81,7 +81,7 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
         return "~" if mixed and profile.layer_label(layer) == "estimated" else ""
 
     def share(energy_j: float | None) -> str:
-        if energy_j is None or profile.energy_j <= 0:
+        if energy_j is None or not profile.energy_j:
             return NOT_AVAILABLE
         return fixed(100 * energy_j / profile.energy_j, 1)
 

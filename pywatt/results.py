@@ -72,7 +72,7 @@ class Profile:
     Attributes:
         model: class name of the model.
         layers: every module and every window, parents before their children.
-        energy_j: energy of the whole run.
+        energy_j: energy of the whole run; None where a sensor that it needs failed: see `notes`.
         energy_j_std: one standard deviation of `energy_j`.
         duration_s: how long the run took.
         outside_j: the part of `energy_j` taken while no module ran: loading, copying, waiting.
@@ -92,11 +92,11 @@ class Profile:
 
     model: str
     layers: tuple[LayerEnergy, ...]
-    energy_j: float
-    energy_j_std: float
+    energy_j: float | None
+    energy_j_std: float | None
     duration_s: float
-    outside_j: float
-    outside_j_std: float | None = None
+    outside_j: float | None
+    outside_j_std: float | None
     samples: int | None
     batches: int
     accuracy: float | None
@@ -130,12 +130,14 @@ class Profile:
     @property
     def power_w(self) -> float | None:
         """Mean power of the run."""
-        return _ratio(self.energy_j, self.duration_s)
+        return None if self.energy_j is None else _ratio(self.energy_j, self.duration_s)
 
     @property
     def energy_per_sample_j(self) -> float | None:
         """Energy of the run over its samples; None where their number is not known."""
-        return None if self.samples is None else _ratio(self.energy_j, self.samples)
+        if self.samples is None or self.energy_j is None:
+            return None
+        return _ratio(self.energy_j, self.samples)
 
     @property
     def sam(self) -> float | None:
@@ -189,14 +191,17 @@ class Profile:
         return f'<pre style="line-height: 1.2">{html.escape(str(self))}</pre>'
 
     def __repr__(self) -> str:
+        energy = "energy unavailable" if self.energy_j is None else f"{self.energy_j:.4g} J"
         return (
-            f"<Profile of {self.model}: {self.energy_j:.4g} J {self.label} "
+            f"<Profile of {self.model}: {energy} {self.label} "
             f"in {self.duration_s:.4g} s, {len(self.layers)} layers>"
         )
 
     def _sam(self) -> tuple[float | None, str | None]:
         if self.accuracy is None:
             return None, "the accuracy is not known"
+        if self.energy_j is None:
+            return None, "the energy is not known"
         try:
             return sam(self.accuracy, self.energy_j / JOULES_PER_KWH), None
         except ScoreDomainError as error:
@@ -206,7 +211,8 @@ class Profile:
         if self.accuracy is None:
             return None, "the accuracy is not known"
         if self.energy_per_sample_j is None:
-            return None, "the number of samples is not known"
+            unknown = "energy" if self.energy_j is None else "number of samples"
+            return None, f"the {unknown} is not known"
         try:
             return penalized_score(self.accuracy, self.energy_per_sample_j), None
         except ScoreDomainError as error:
