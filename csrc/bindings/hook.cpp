@@ -11,7 +11,7 @@ using pywatt::SpanRecorder;
 namespace {
 
 struct Hook {
-  PyObject_HEAD;
+  PyObject base;
   vectorcallfunc vectorcall;
   std::shared_ptr<SpanRecorder> recorder;  // null in a copy, which records nothing
   std::uint32_t name;

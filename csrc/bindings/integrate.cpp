@@ -1,5 +1,7 @@
 #include "pywatt/integrate.hpp"
 
+#include <pybind11/stl.h>
+
 #include <optional>
 
 #include "arrays.hpp"

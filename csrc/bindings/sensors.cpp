@@ -22,7 +22,7 @@ Kind kind_of(const std::string& kind) {
   throw ArgumentError("kind is '" + kind + "', but must be 'power' or 'counter'");
 }
 
-std::vector<double> read(Sensor& sensor) {
+std::vector<double> read_once(Sensor& sensor) {
   std::vector<double> values(sensor.channels().size());
   // Safe: a sensor never touches Python.
   const py::gil_scoped_release release;
@@ -146,7 +146,7 @@ void register_sensors(py::module_& m) {
   py::class_<Sensor, std::shared_ptr<Sensor>>(m, "Sensor")
       .def_property_readonly("name", &Sensor::name)
       .def_property_readonly("channels", &Sensor::channels)
-      .def("read", &read);
+      .def("read", &read_once);
   m.def("reading_cost_s", &reading_cost, py::arg("sensor"), py::arg("readings") = 20);
 
   py::class_<NvmlSensor, Sensor, std::shared_ptr<NvmlSensor>>(m, "NvmlSensor")

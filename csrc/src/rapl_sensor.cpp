@@ -171,6 +171,7 @@ struct RaplSensor::Impl {
     channel.kind = Kind::counter;
     channel.domain = zone.domain;
     channel.resolution = 1e-6;
+    channel.update_period_s = 0.001;  // RAPL counters move about every millisecond
     channel.contained_in = zone.contained_in;
     if (zone.domain == "psys")
       channel.note = "the whole platform, in which the packages may be included: not added to other zones";
