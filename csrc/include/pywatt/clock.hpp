@@ -42,6 +42,8 @@ std::shared_ptr<SteadyClock> steady_clock();
 /// earliest deadline, lets that waiter run until it sleeps again, and so on up to the target. Hence
 /// threads that sleep on one scripted clock run one after another, in the order of their deadlines.
 /// A single waiter whose next deadline is within the target goes on without a switch of threads.
+/// A waiter that has not slept yet counts as awake; one that was woken takes no part any more.
+/// A forked child makes its own scripted clock.
 class ScriptedClock final : public Clock {
  public:
   explicit ScriptedClock(double start_s = 0.0);

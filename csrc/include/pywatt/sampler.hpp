@@ -65,7 +65,8 @@ class Sampler {
   void stop();
 
   /// Lets the thread go on until the clock reaches `time_s` and end there by itself, after one last
-  /// reading; returns at once. A later `stop` ends it earlier.
+  /// reading; returns at once. A later call moves the time, a later `stop` ends it at once. Before a
+  /// start and after a stop: no effect. ArgumentError for NaN.
   void stop_at(double time_s);
 
   /// True while the thread is reading.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <limits>
 #include <memory>
 #include <string>
@@ -21,7 +22,17 @@ class PowerSteps {
   double power_w(double time_s) const;                  ///< before 0: the first power
   double energy_j(double start_s, double end_s) const;  ///< exact
 
+  /// energy_j / (end_s - start_s); the very power, to the last bit, where that does not change between.
+  double mean_power_w(double start_s, double end_s) const;
+
  private:
+  struct Place {
+    double cycles;     // whole repeats before
+    double phase_s;    // time since the last of them
+    std::size_t step;  // whose power holds
+  };
+  Place place(double time_s) const;
+
   std::vector<double> time_s_, power_w_, energy_j_;
   double repeat_s_;
 };
