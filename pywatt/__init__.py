@@ -1,0 +1,67 @@
+"""Energy of PyTorch models, layer by layer: `print(pywatt.profile(model, loader))`."""
+
+from typing import TYPE_CHECKING, Any
+
+from pywatt._core import ScriptedClock, ScriptedSensor, __version__
+from pywatt.errors import (
+    ArgumentError,
+    AttributionError,
+    BatchError,
+    CoverageError,
+    FileFormatError,
+    NvmlError,
+    PywattError,
+    ScoreDomainError,
+    SensorError,
+)
+from pywatt.measurement import Measurement, measure
+from pywatt.monitor import Monitor
+from pywatt.results import LayerEnergy, Profile
+from pywatt.saved import load
+from pywatt.score import penalized_score, sam
+from pywatt.sensors import SensorInfo, estimated_cpu, sensors
+from pywatt.trace import Quality, Trace
+from pywatt.windows import window
+
+if TYPE_CHECKING:
+    from pywatt.profiler import Profiler, profile
+
+__all__ = [
+    "ArgumentError",
+    "AttributionError",
+    "BatchError",
+    "CoverageError",
+    "FileFormatError",
+    "LayerEnergy",
+    "Measurement",
+    "Monitor",
+    "NvmlError",
+    "Profile",
+    "Profiler",
+    "PywattError",
+    "Quality",
+    "ScoreDomainError",
+    "ScriptedClock",
+    "ScriptedSensor",
+    "SensorError",
+    "SensorInfo",
+    "Trace",
+    "__version__",
+    "estimated_cpu",
+    "load",
+    "measure",
+    "penalized_score",
+    "profile",
+    "sam",
+    "sensors",
+    "window",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name in ("profile", "Profiler"):
+        from pywatt import profiler
+
+        return getattr(profiler, name)
+    raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

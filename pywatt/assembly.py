@@ -1,0 +1,259 @@
+"""From what was recorded to the finished profile."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from pywatt.attribution import Attributed, Method, attribute
+from pywatt.attribution.result import PathTimes, fold_by_name
+from pywatt.attribution.source import Source, sources_of, window_energy
+from pywatt.batches import Accuracy
+from pywatt.hooks import ModuleHooks
+from pywatt.modules import find_wholes
+from pywatt.results import LayerEnergy, Profile
+from pywatt.sensors import SensorInfo
+from pywatt.trace import Trace
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All that one run has left behind.
+
+    Attributes:
+        model: what ran.
+        hooks: its spans and modules, taken off.
+        infos: all sensors that were read.
+        traces: what they gave, by name.
+        start_s: beginning of the measured window on the clock of spans and traces.
+        end_s: end of it.
+        batches: how many batches went through.
+        samples: how many samples; None where not known.
+        accuracy: accuracy over them.
+        notes: what is known so far that a reader must know.
+        method: asked-for method of attribution.
+    """
+
+    model: nn.Module
+    hooks: ModuleHooks
+    infos: tuple[SensorInfo, ...]
+    traces: Mapping[str, Trace]
+    start_s: float
+    end_s: float
+    batches: int
+    samples: int | None
+    accuracy: Accuracy
+    notes: tuple[str, ...]
+    method: Method
+
+
+@dataclass(slots=True)
+class _Figures:
+    """Sums over sources by call path; `covered` tells which devices have a known energy."""
+
+    self_j: FloatArray
+    self_var: FloatArray
+    inclusive_var: FloatArray
+    outside_j: float
+    outside_var: float
+    covered: set[str]
+    found: list[Attributed]
+
+
+def assemble(recording: Recording) -> Profile:
+    """Attribute what was measured, and make the profile of it."""
+    hooks = recording.hooks
+    sources = sources_of(recording.traces, recording.infos)
+    times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
+    figures = _attribute_all(recording, sources)
+    energy_j, energy_j_std = _total(recording, sources)
+    layers = _layers(hooks, figures, times_by_device)
+    used = {source.name for source in sources}
+    return Profile(
+        model=hooks.entries[0].type,
+        layers=layers,
+        energy_j=energy_j,
+        energy_j_std=energy_j_std,
+        duration_s=recording.end_s - recording.start_s,
+        outside_j=figures.outside_j if energy_j is not None else None,
+        outside_j_std=float(np.sqrt(figures.outside_var)) if energy_j is not None else None,
+        samples=recording.samples,
+        batches=recording.batches,
+        accuracy=recording.accuracy.value,
+        energy_by_sensor=_by_sensor(recording),
+        sensors=tuple(i for i in recording.infos if (i.source or i.name) in used),
+        traces=dict(recording.traces),
+        method=" and ".join(dict.fromkeys(a.method for a in figures.found)) or "none",
+        method_reason="; ".join(dict.fromkeys(a.reason for a in figures.found))
+        or "no sensor gave an energy for this run",
+        notes=tuple(dict.fromkeys(_notes(recording, sources, figures, layers))),
+        estimated=any(source.info.estimated for source in sources),
+        environment=_environment(hooks),
+    )
+
+
+def _devices_of(source: Source, hooks: ModuleHooks, claimed: set[str]) -> list[str]:
+    """Devices whose modules a source's energy is shared among."""
+    if source.info.device is not None:
+        return [d for d in hooks.devices if d == source.info.device]
+    # The one sensor given stands for all that has none of its own.
+    return [d for d in hooks.devices if d not in claimed]
+
+
+def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figures:
+    hooks = recording.hooks
+    paths = len(hooks.recorder.paths()[0])
+    figures = _Figures(np.zeros(paths), np.zeros(paths), np.zeros(paths), 0.0, 0.0, set(), [])
+    claimed = {s.info.device for s in sources if s.info.device is not None}
+    for source in sources:
+        devices = _devices_of(source, hooks, claimed)
+        found = attribute(
+            source,
+            hooks.spans(devices),
+            recording.start_s,
+            recording.end_s,
+            method=recording.method,
+        )
+        if found is None:
+            continue
+        energies = found.energies
+        figures.self_j += energies.self_energy_j
+        figures.self_var += energies.self_energy_j_std**2
+        figures.inclusive_var += energies.energy_j_std**2
+        figures.outside_j += energies.outside_j
+        figures.outside_var += energies.outside_j_std**2
+        figures.covered.update(devices)
+        figures.found.append(found)
+    return figures
+
+
+def _total(
+    recording: Recording, sources: tuple[Source, ...]
+) -> tuple[float | None, float | None]:
+    parts = [window_energy(s, recording.start_s, recording.end_s) for s in sources]
+    if not parts or any(part is None for part in parts):
+        return None, None
+    known = [part for part in parts if part is not None]
+    std = float(np.sqrt(sum(part.energy_j_std**2 for part in known)))
+    return sum(part.energy_j for part in known), std
+
+
+def _by_sensor(recording: Recording) -> dict[str, float | None]:
+    by_sensor: dict[str, float | None] = {info.name: None for info in recording.infos}
+    for name, trace in recording.traces.items():
+        alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
+        energy = window_energy(alone, recording.start_s, recording.end_s)
+        by_sensor[name] = None if energy is None else energy.energy_j
+    return by_sensor
+
+
+def _layers(
+    hooks: ModuleHooks, figures: _Figures, times_by_device: Mapping[str, PathTimes]
+) -> tuple[LayerEnergy, ...]:
+    paths = hooks.spans(hooks.devices).paths
+    names = len(hooks.entries) + len(hooks.windows)
+    outermost = paths.outermost()
+
+    def own(by_path: FloatArray) -> FloatArray:
+        return fold_by_name(paths, by_path, names)
+
+    def inclusive(by_path: FloatArray) -> FloatArray:
+        return fold_by_name(paths, np.where(outermost, by_path, 0.0), names)
+
+    times = list(times_by_device.values())
+    calls = own(np.sum([t.calls for t in times], axis=0))
+    time_s = inclusive(np.sum([t.time_s for t in times], axis=0))
+    self_time_s = own(np.sum([t.self_time_s for t in times], axis=0))
+    energy_j = inclusive(paths.plus_children(figures.self_j))
+    self_j = own(figures.self_j)
+    # Paths of one name err the same way round, so their deviations add up.
+    energy_std = inclusive(np.sqrt(figures.inclusive_var))
+    self_std = own(np.sqrt(figures.self_var))
+    uncovered = np.array([hooks.device_of(int(n)) not in figures.covered for n in paths.name], bool)
+    misses_part = inclusive(paths.plus_children(uncovered.astype(np.float64))) > 0
+
+    def row(index: int, name: str, kind: str, depth: int, parameters: int) -> LayerEnergy:
+        device = hooks.device_of(index)
+        ran = calls[index] > 0
+        known = ran and device in figures.covered
+        whole = ran and not misses_part[index]
+        return LayerEnergy(
+            name=name,
+            type=kind,
+            depth=depth,
+            calls=int(calls[index]),
+            time_s=float(time_s[index]),
+            self_time_s=float(self_time_s[index]),
+            energy_j=float(energy_j[index]) if whole else None,
+            energy_j_std=float(energy_std[index]) if whole else None,
+            self_energy_j=float(self_j[index]) if known else None,
+            self_energy_j_std=float(self_std[index]) if known else None,
+            parameters=parameters,
+            device=device,
+        )
+
+    rows = [
+        row(len(hooks.entries) + i, name, "window", 0, 0) for i, name in enumerate(hooks.windows)
+    ]
+    rows += [
+        row(i, entry.name, entry.type, entry.depth, entry.parameters)
+        for i, entry in enumerate(hooks.entries)
+    ]
+    return tuple(rows)
+
+
+def _notes(
+    recording: Recording,
+    sources: tuple[Source, ...],
+    figures: _Figures,
+    layers: tuple[LayerEnergy, ...],
+) -> Iterable[str]:
+    hooks = recording.hooks
+    yield from recording.notes
+    yield from (f"{i.name}: {i.note}" for i in recording.infos if i.note)
+    for device in hooks.devices:
+        if device not in figures.covered:
+            yield f"no sensor covers {device}: the energy of its modules is unavailable"
+    yield from find_wholes(hooks.entries)
+    modules = layers[len(hooks.windows) :]
+    if modules and not any(layer.calls for layer in modules):
+        yield "no module was called inside the measurement: all energy is outside of the modules"
+    if recording.model.training:
+        yield "the model was in training mode: call model.eval() first to profile inference"
+    if hooks.recorder.threads > 1:
+        yield "modules ran in several threads at once: their power is shared equally among them"
+    for device, timeline in hooks.timelines.items():
+        if timeline.streams > 1:
+            yield (
+                f"work on {device} ran on {timeline.streams} streams: where they overlap, power is "
+                "shared equally among them"
+            )
+        if timeline.captured_calls:
+            yield f"calls captured into a CUDA graph on {device} have no time and no energy"
+    if recording.accuracy.note is not None:
+        yield recording.accuracy.note
+
+
+def _environment(hooks: ModuleHooks) -> dict[str, str]:
+    environment = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "pywatt": importlib.metadata.version("pywatt"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "devices": ", ".join(hooks.devices),
+    }
+    for device in hooks.devices:
+        if device.startswith("cuda"):
+            environment[device] = torch.cuda.get_device_name(device)
+    return environment

@@ -1,0 +1,103 @@
+"""What attribution gives: energies of call paths, with their uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pywatt.attribution.source import WindowEnergy
+from pywatt.spans import CallPaths, Spans
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PathTimes:
+    """Calls and times of each call path, each of shape (paths,).
+
+    Attributes:
+        calls: number of spans.
+        time_s: total duration.
+        self_time_s: total duration less that of the children.
+    """
+
+    calls: FloatArray
+    time_s: FloatArray
+    self_time_s: FloatArray
+
+    @classmethod
+    def of(cls, spans: Spans) -> PathTimes:
+        """Add up the spans of each path."""
+        calls = np.zeros(len(spans.paths))
+        time_s = np.zeros(len(spans.paths))
+        for block in spans.blocks():
+            calls += np.bincount(block.path, minlength=len(calls))
+            time_s += np.bincount(block.path, block.end_s - block.start_s, minlength=len(calls))
+        return cls(calls, time_s, np.maximum(spans.paths.minus_children(time_s), 0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PathEnergies:
+    """Energies of call paths in J with one standard deviation, each of shape (paths,).
+
+    The self energies and `outside_j` add up to the energy of the window.
+    """
+
+    energy_j: FloatArray
+    energy_j_std: FloatArray
+    self_energy_j: FloatArray
+    self_energy_j_std: FloatArray
+    outside_j: float
+    outside_j_std: float
+
+
+def fold_by_name(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
+    """Add up the figures of all paths of each name, shape (names,)."""
+    return np.bincount(paths.name, figures, minlength=names)[:names]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEnergy:
+    """Energy of all spans of one name.
+
+    Attributes:
+        name: the name.
+        calls: how many there were.
+        time_s: their duration together in s.
+        energy_j: their energy together in J; None where it is not known.
+        energy_j_std: one standard deviation of it in J; None where it is not known.
+    """
+
+    name: str
+    calls: int
+    time_s: float
+    energy_j: float | None
+    energy_j_std: float | None
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power in W; None where it is not known."""
+        return None if self.energy_j is None or self.time_s <= 0 else self.energy_j / self.time_s
+
+    @classmethod
+    def single(cls, name: str, time_s: float, energy: WindowEnergy | None) -> SpanEnergy:
+        """Make the figures of one span."""
+        if energy is None:
+            return cls(name, 1, time_s, None, None)
+        return cls(name, 1, time_s, energy.energy_j, energy.energy_j_std)
+
+    def plus(self, other: SpanEnergy) -> SpanEnergy:
+        """Add the figures of more spans; their errors are taken to be the same way round."""
+
+        def total(a: float | None, b: float | None) -> float | None:
+            return None if a is None or b is None else a + b
+
+        return SpanEnergy(
+            self.name,
+            self.calls + other.calls,
+            self.time_s + other.time_s,
+            total(self.energy_j, other.energy_j),
+            total(self.energy_j_std, other.energy_j_std),
+        )

@@ -1,0 +1,158 @@
+"""What a loader gives: how a model is called with it, how many samples it has, what was right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pywatt.errors import BatchError
+
+Forward = Callable[[nn.Module, Any], Any]
+AccuracyOf = Callable[[Any, Any], float]
+
+LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+
+# What a model raises when it is called with something it was not made for.
+CALL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)
+
+
+def call_model(model: nn.Module, batch: Any) -> Any:
+    """Call a model with a batch: a tensor, a mapping, or a tuple or list that begins with the input.
+
+    Raises:
+        BatchError: a batch of another kind.
+    """
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    if isinstance(batch, (tuple, list)) and batch:
+        return call_model(model, batch[0])
+    if isinstance(batch, torch.Tensor):
+        return model(batch)
+    raise BatchError(
+        f"the loader gave {describe(batch)}, and pywatt does not know how to call the model with "
+        "it; give forward=lambda model, batch: ..."
+    )
+
+
+def describe(batch: Any) -> str:
+    """Describe a batch by types and shapes, for messages."""
+    if isinstance(batch, torch.Tensor):
+        return f"a tensor of shape {tuple(batch.shape)} and type {batch.dtype}"
+    if isinstance(batch, Mapping):
+        return "a mapping with " + ", ".join(f"{k!r}: {describe(v)}" for k, v in batch.items())
+    if isinstance(batch, (tuple, list)):
+        inside = ", ".join(describe(item) for item in batch[:4])
+        more = ", ..." if len(batch) > 4 else ""
+        return f"a {type(batch).__name__} of {len(batch)} ({inside}{more})"
+    return f"an object of type {type(batch).__name__}"
+
+
+def move(batch: Any, device: torch.device) -> Any:
+    """Return a batch with its tensors on a device; what is there already is not copied."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(item, device) for item in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(move(item, device) for item in batch)
+    if isinstance(batch, dict):
+        return {key: move(item, device) for key, item in batch.items()}
+    if isinstance(batch, Mapping) and hasattr(batch, "to"):
+        return batch.to(device)
+    return batch
+
+
+def samples_in(batch: Any) -> int | None:
+    """Return the size of the first dimension of the first tensor; None where there is none."""
+    if isinstance(batch, torch.Tensor):
+        return int(batch.shape[0]) if batch.dim() > 0 else 1
+    items = batch.values() if isinstance(batch, Mapping) else batch
+    if isinstance(batch, (Mapping, tuple, list)):
+        for item in items:
+            samples = samples_in(item)
+            if samples is not None:
+                return samples
+    return None
+
+
+class Accuracy:
+    """Adds up accuracy over batches: top-1 by itself, or what the user's function says.
+
+    Args:
+        of: ``auto``, a function (output, batch) -> mean accuracy of the batch in [0, 1], or None.
+    """
+
+    def __init__(self, of: AccuracyOf | str | None = "auto") -> None:
+        self._of = of
+        self._right = 0.0
+        self._weight = 0
+        self.note: str | None = None
+
+    def add(self, output: Any, batch: Any) -> None:
+        """Take the output for a batch into account; a function that fails is noted, not raised."""
+        if self._of is None or self.note is not None:
+            return
+        if callable(self._of):
+            self._add_users(self._of, output, batch)
+        else:
+            self._add_top1(output, batch)
+
+    def _add_users(self, of: AccuracyOf, output: Any, batch: Any) -> None:
+        try:
+            share = float(of(output, batch))
+        except Exception as error:  # the user's function must not end the profile
+            self.note = f"accuracy is unavailable: the accuracy function raised {error!r}"
+            return
+        if not (math.isfinite(share) and 0.0 <= share <= 1.0):
+            self.note = (
+                f"accuracy is unavailable: the accuracy function returned {share}; it must return "
+                "the share of right answers in a batch, between 0 and 1"
+            )
+            return
+        weight = samples_in(batch) or 1
+        self._right += share * weight
+        self._weight += weight
+
+    def _add_top1(self, output: Any, batch: Any) -> None:
+        targets = _targets(batch)
+        logits = _logits(output)
+        if targets is None or logits is None or logits.shape[0] != targets.shape[0]:
+            return
+        right = logits.argmax(dim=1) == targets.to(logits.device)
+        self._right += float(right.sum().item())
+        self._weight += int(targets.shape[0])
+
+    @property
+    def value(self) -> float | None:
+        """Accuracy over all batches; None where it was not measured."""
+        return self._right / self._weight if self._weight and self.note is None else None
+
+
+def _targets(batch: Any) -> torch.Tensor | None:
+    """Integer class targets of shape (samples,), if the batch has them."""
+    candidate: Any = None
+    if isinstance(batch, Mapping):
+        candidate = next((batch[key] for key in LABEL_KEYS if key in batch), None)
+    elif isinstance(batch, (tuple, list)) and len(batch) >= 2:
+        candidate = batch[1]
+    if not isinstance(candidate, torch.Tensor) or candidate.dim() != 1:
+        return None
+    whole = not candidate.is_floating_point() and not candidate.is_complex()
+    return candidate if whole and candidate.dtype != torch.bool else None
+
+
+def _logits(output: Any) -> torch.Tensor | None:
+    """Class logits of shape (samples, classes), if the output has them."""
+    if isinstance(output, Mapping):
+        output = output.get("logits")
+    elif hasattr(output, "logits"):
+        output = output.logits
+    elif isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if isinstance(output, torch.Tensor) and output.dim() == 2 and output.is_floating_point():
+        return output if output.shape[1] > 1 else None
+    return None

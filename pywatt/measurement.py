@@ -1,0 +1,290 @@
+"""Energy of a block of code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from pywatt import _core, windows
+from pywatt.attribution.result import SpanEnergy
+from pywatt.attribution.source import Source, WindowEnergy, sources_of, window_energy
+from pywatt.errors import PywattError
+from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.sensors import SensorChoice, select
+from pywatt.spans import RecordedSpans
+from pywatt.trace import Trace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class measure:  # noqa: N801  (used as a verb: with measure() as m)
+    """Measure the energy of a block of code, or of every call of a function.
+
+    ::
+
+        with pywatt.measure() as m:
+            work()
+        print(m)
+
+        @pywatt.measure()
+        def work(): ...
+        work()
+        print(work.measurement)
+
+    Sampling goes on for at most a quarter of a second after the block in a thread of its own, where
+    the meter is slow; the block itself is not held up, and the figures wait for it when they are
+    asked for. Measurements nest.
+
+    Args:
+        sensors: ``auto`` (all meters of this machine; where there is none, the software estimate of
+            the CPU), names from `pywatt.sensors()`, or sensor objects.
+        rate_hz: readings a second, 1 to 10,000.
+        clock: a `ScriptedClock` for tests.
+
+    Raises:
+        ArgumentError: an unknown sensor or a rate out of range, before the block begins.
+        SensorError: a sensor asked for by name that cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: SensorChoice = "auto",
+        rate_hz: float = DEFAULT_RATE_HZ,
+        clock: _core.Clock | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
+        # A rate out of range or an unknown sensor is told here, not in the middle of the user's run.
+        self._next: Measurement | None = self._make()
+        self._entered: list[Measurement] = []
+
+    def _make(self) -> Measurement:
+        selection = select(self._options["sensors"])
+        monitor = Monitor(
+            selection.sensors, rate_hz=self._options["rate_hz"], clock=self._options["clock"]
+        )
+        return Measurement(monitor, selection.notes)
+
+    def __enter__(self) -> Measurement:
+        """Start; returns the measurement, which has its figures after the block."""
+        measurement, self._next = self._next or self._make(), None
+        measurement._begin()
+        self._entered.append(measurement)
+        return measurement
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End, also after an exception; what was measured until then is kept."""
+        self._entered.pop()._end()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Measure every call of `function`; its `measurement` is that of the last finished call."""
+        options = self._options
+
+        @functools.wraps(function)
+        def measured(*args: P.args, **kwargs: P.kwargs) -> R:
+            with measure(**options) as measurement:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    measured.measurement = measurement  # type: ignore[attr-defined]
+
+        measured.measurement = None  # type: ignore[attr-defined]
+        return measured
+
+
+class Measurement:
+    """What `measure` found. Figures are None where nothing could be measured; `notes` say why."""
+
+    def __init__(self, monitor: Monitor, notes: tuple[str, ...]) -> None:
+        self._monitor = monitor
+        self._selection_notes = notes
+        self._recorder = _core.SpanRecorder(monitor.clock)
+        self._window_names: list[str] = []
+        self._start_s: float | None = None
+        self._end_s: float | None = None
+        self._energies: _Energies | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the block has been entered."""
+        return self._start_s is not None
+
+    def _begin(self) -> None:
+        self._monitor.__enter__()
+        windows.activate(self)
+        self._start_s = self._monitor.clock.now_s()
+
+    def _end(self) -> None:
+        self._end_s = self._monitor.clock.now_s()
+        windows.deactivate(self)
+        self._recorder.close_all()
+        self._monitor.stop_after(self._end_s)
+
+    def open_window(self, name: str) -> Callable[[], None]:
+        """Open a named window inside this measurement; returns what closes it."""
+        if name not in self._window_names:
+            self._window_names.append(name)
+        index = self._window_names.index(name)
+        self._recorder.enter(index)
+
+        def close() -> None:
+            self._recorder.exit(index)
+
+        return close
+
+    def _found(self) -> _Energies:
+        if self._energies is not None:
+            return self._energies
+        start_s = self._start_s
+        if start_s is None:
+            raise PywattError("this measurement has not begun: use it in a `with` statement")
+        ended = self._end_s is not None
+        if ended:
+            self._monitor.wait()
+        end_s = self._end_s if self._end_s is not None else self._monitor.clock.now_s()
+        traces, notes = self._monitor.read()
+        infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
+        sources = sources_of(traces, infos)
+        found = _Energies.of(traces, sources, start_s, end_s, (*self._selection_notes, *notes))
+        if ended:
+            self._energies = found
+        return found
+
+    @property
+    def energy_j(self) -> float | None:
+        """Energy of the block in J, over all sensors that do not contain one another."""
+        return None if self._found().total is None else self._found().total.energy_j  # type: ignore[union-attr]
+
+    @property
+    def energy_j_std(self) -> float | None:
+        """One standard deviation of `energy_j` from timing and edges in J.
+
+        Errors in a meter's own scale, and in the scale of an estimate, are not in it.
+        """
+        total = self._found().total
+        return None if total is None else total.energy_j_std
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the beginning of the block to its end (or to now, inside it) in s."""
+        if self._start_s is None:
+            return 0.0
+        return (self._end_s or self._monitor.clock.now_s()) - self._start_s
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power over the block in W."""
+        energy_j = self.energy_j
+        return None if energy_j is None or self.duration_s <= 0 else energy_j / self.duration_s
+
+    @property
+    def energy_by_sensor(self) -> dict[str, float | None]:
+        """Energy by sensor in J; these may contain one another, so they need not add up."""
+        return dict(self._found().by_sensor)
+
+    @property
+    def traces(self) -> Mapping[str, Trace]:
+        """The readings, by sensor name; can be read inside the block too."""
+        return self._found().traces
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any part of `energy_j` was estimated by a model instead of a meter."""
+        return any(source.info.estimated for source in self._found().sources)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one must know to believe the figures."""
+        return self._found().notes
+
+    @property
+    def windows(self) -> tuple[SpanEnergy, ...]:
+        """Energy of each named window inside the block, in the order of their first use."""
+        found = self._found()
+        spans = RecordedSpans(self._window_names, self._recorder)
+        rows: dict[int, SpanEnergy] = {}
+        outermost = spans.paths.outermost() if len(spans.paths) else np.zeros(0, bool)
+        for block in spans.blocks():
+            for start_s, end_s, path in zip(block.start_s, block.end_s, block.path, strict=True):
+                if not outermost[path]:
+                    continue
+                name = int(spans.paths.name[path])
+                energy = _total(found.sources, float(start_s), float(end_s))
+                one = SpanEnergy.single(self._window_names[name], float(end_s - start_s), energy)
+                rows[name] = one if name not in rows else rows[name].plus(one)
+        return tuple(rows[name] for name in sorted(rows))
+
+    def __str__(self) -> str:
+        """One line: energy with its uncertainty, power, time, sensors, measured or estimated."""
+        duration = f"{self.duration_s:.4g} s"
+        if self.energy_j is None or self.energy_j_std is None:
+            return f"energy unavailable over {duration}: {'; '.join(self.notes) or 'no sensor'}"
+        origin = "estimated" if self.estimated else "measured"
+        sensors = ", ".join(source.name for source in self._found().sources)
+        power = "" if self.power_w is None else f", {self.power_w:.4g} W"
+        return (
+            f"{self.energy_j:.4g} ± {self.energy_j_std:.2g} J over {duration}{power} "
+            f"({origin}: {sensors})"
+        )
+
+    def __repr__(self) -> str:
+        """Return `str`, marked as a measurement."""
+        return f"<Measurement {self}>" if self.started else "<Measurement, not begun>"
+
+
+class _Energies:
+    """The figures of a window that has ended."""
+
+    def __init__(
+        self,
+        traces: dict[str, Trace],
+        sources: tuple[Source, ...],
+        total: WindowEnergy | None,
+        by_sensor: dict[str, float | None],
+        notes: tuple[str, ...],
+    ) -> None:
+        self.traces = traces
+        self.sources = sources
+        self.total = total
+        self.by_sensor = by_sensor
+        self.notes = notes
+
+    @classmethod
+    def of(
+        cls,
+        traces: dict[str, Trace],
+        sources: tuple[Source, ...],
+        start_s: float,
+        end_s: float,
+        notes: tuple[str, ...],
+    ) -> _Energies:
+        by_sensor: dict[str, float | None] = {}
+        for name, trace in traces.items():
+            alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
+            energy = window_energy(alone, start_s, end_s)
+            by_sensor[name] = None if energy is None else energy.energy_j
+        sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
+        total = _total(sources, start_s, end_s)
+        return cls(traces, sources, total, by_sensor, (*notes, *sensor_notes))
+
+
+def _total(sources: tuple[Source, ...], start_s: float, end_s: float) -> WindowEnergy | None:
+    """Sum over sources; None where one of them cannot tell, since a part is not the whole."""
+    parts = [window_energy(source, start_s, end_s) for source in sources]
+    if not parts or any(part is None for part in parts):
+        return None
+    known = [part for part in parts if part is not None]
+    return WindowEnergy(
+        sum(part.energy_j for part in known),
+        float(np.sqrt(sum(part.energy_j_std**2 for part in known))),
+    )

@@ -1,0 +1,312 @@
+"""The NVIDIA GPUs of this machine, and which of them a CUDA or torch index means.
+
+NVML's numbering is not CUDA's, so everything here ends in a UUID or a PCI bus id. Readings are not
+taken here: the native sensor does that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pywatt.errors import NvmlError
+
+__all__ = [
+    "MIG_NOTE",
+    "NvmlDevice",
+    "NvmlUnavailable",
+    "VisibleDevice",
+    "device_of_torch",
+    "devices",
+    "visible_devices",
+]
+
+MIG_NOTE = "power of the whole card, not of the MIG instance"
+
+_ORDER_NOTE = (
+    "CUDA numbers unlike GPUs fastest first, which NVML does not know: set "
+    "CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by UUID in CUDA_VISIBLE_DEVICES"
+)
+_REMEDY = (
+    "Install or load the NVIDIA driver (nvidia-smi must work), start a container with its GPUs "
+    "(docker run --gpus all), or set PYWATT_NVML_LIBRARY to the path of libnvidia-ml.so.1."
+)
+_WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
+
+
+class NvmlUnavailable(NvmlError):  # noqa: N818  (a state of the machine)
+    """There is no NVIDIA driver that can be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlDevice:
+    """One NVIDIA card, as its driver describes it."""
+
+    index: int  #: NVML's own, the number in "nvml:<index>"
+    uuid: str  #: "GPU-..."
+    pci_bus_id: str  #: "00000000:01:00.0"
+    name: str
+    architecture: str | None  #: "Hopper"
+    power_limit_w: float | None  #: the limit in force
+    driver: str | None
+    mig: tuple[str, ...]  #: UUIDs of its MIG instances
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleDevice:
+    """What CUDA would enumerate at one index."""
+
+    device: NvmlDevice
+    mig: str | None = None  #: the MIG instance, where it is one
+    certain: bool = True  #: False: the index may be another of the cards; `note` says why
+    note: str = ""
+
+
+def devices() -> tuple[NvmlDevice, ...]:
+    """All cards of this machine, in NVML's order.
+
+    A card that cannot be asked (lost, or not permitted) is left out.
+
+    Raises:
+        NvmlUnavailable: no library or no driver.
+        NvmlError: there are cards, and none of them can be asked.
+    """
+    with _session() as nvml:
+        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+        found: list[NvmlDevice] = []
+        refusals: list[str] = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                found.append(_describe(nvml, index, driver))
+            except nvml.NVMLError as error:
+                refusals.append(f"GPU {index}: {error}")
+    if refusals and not found:
+        raise NvmlError(f"No NVIDIA GPU can be asked ({'; '.join(refusals)}). {_REMEDY}")
+    return tuple(found)
+
+
+_find_devices = devices  # where an argument has that name
+
+
+def visible_devices(
+    environ: Mapping[str, str] = os.environ, devices: Sequence[NvmlDevice] | None = None
+) -> tuple[VisibleDevice, ...]:
+    """What CUDA would enumerate, in its order, without asking CUDA.
+
+    Follows CUDA_VISIBLE_DEVICES (indices, UUIDs or unambiguous beginnings of them, MIG instances;
+    the first entry that means nothing ends the list, an entry given twice empties it) and
+    CUDA_DEVICE_ORDER. Where a MIG instance is visible, CUDA enumerates only the first one.
+
+    Args:
+        environ: the environment of the process that is meant.
+        devices: what NVML lists; asked for where it is None.
+
+    Raises:
+        NvmlUnavailable: `devices` is None and there is no driver.
+    """
+    found = _find_devices() if devices is None else devices
+    wanted = environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        chosen = _in_cuda_order(found, environ)
+    elif wanted.startswith(("GPU-", "MIG-")):
+        chosen = _choose(wanted, lambda entry: _by_uuid(entry, wanted[:4], found))
+    else:
+        ordered = _in_cuda_order(found, environ)
+        chosen = _choose(wanted, lambda entry: _by_index(entry, ordered))
+    first_mig = next((visible for visible in chosen if visible.mig is not None), None)
+    return tuple(chosen) if first_mig is None else (first_mig,)
+
+
+def device_of_torch(
+    index: int,
+    *,
+    properties: Any | None = None,
+    devices: Sequence[NvmlDevice] | None = None,
+) -> tuple[str, str]:
+    """What to open for torch's "cuda:<index>" (a UUID or PCI bus id), and a caveat or "".
+
+    Args:
+        index: torch's device index.
+        properties: torch.cuda.get_device_properties(index); asked for where it is None.
+        devices: what NVML lists; asked for where it is None.
+
+    Raises:
+        NvmlUnavailable: there is no driver.
+        NvmlError: torch has no such device, or NVML does not list it.
+    """
+    found = _find_devices() if devices is None else devices
+    if properties is None:
+        properties = _torch_properties(index)
+
+    uuid = str(getattr(properties, "uuid", "")).lower()
+    for device in found:
+        if device.uuid.lower() == f"gpu-{uuid}":
+            return device.uuid, MIG_NOTE if device.mig else ""
+        for instance in device.mig:
+            if instance.lower() == f"mig-{uuid}":
+                return instance, MIG_NOTE
+
+    place = tuple(
+        getattr(properties, key, None) for key in ("pci_domain_id", "pci_bus_id", "pci_device_id")
+    )
+    for device in found:
+        if _pci_place(device) == place:
+            return device.pci_bus_id, MIG_NOTE if device.mig else ""
+    raise NvmlError(
+        f"NVML does not list torch's cuda:{index} ({getattr(properties, 'name', 'unnamed')}), "
+        "neither by UUID nor by PCI bus id. Name the sensor yourself; 'pywatt sensors' lists them."
+    )
+
+
+@contextmanager
+def _session() -> Iterator[ModuleType]:
+    """Yields the module pynvml, initialized."""
+    import pynvml
+
+    try:
+        _preload()
+        pynvml.nvmlInit()
+    except (OSError, pynvml.NVMLError) as error:
+        raise NvmlUnavailable(f"NVML cannot be used: {error}. {_REMEDY}") from error
+    try:
+        yield pynvml
+    except pynvml.NVMLError as error:
+        raise NvmlError(f"NVML failed while listing the GPUs: {error}. {_REMEDY}") from error
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _preload() -> None:
+    """Loads the library that the native sensor would use.
+
+    nvidia-ml-py opens "libnvidia-ml.so.1" by that name only; glibc then finds what is already
+    loaded under it.
+    """
+    path = os.environ.get("PYWATT_NVML_LIBRARY")
+    if path:
+        ctypes.CDLL(path)
+        return
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        with suppress(OSError):
+            ctypes.CDLL(_WSL_LIBRARY)
+
+
+def _ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
+    """None where the driver or the card does not say."""
+    try:
+        return function(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _describe(nvml: ModuleType, index: int, driver: str | None) -> NvmlDevice:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    limit_mw = _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    return NvmlDevice(
+        index=index,
+        uuid=nvml.nvmlDeviceGetUUID(handle),
+        pci_bus_id=nvml.nvmlDeviceGetPciInfo(handle).busId,
+        name=nvml.nvmlDeviceGetName(handle),
+        architecture=_architecture(nvml, _ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
+        power_limit_w=None if limit_mw is None else limit_mw / 1000,
+        driver=driver,
+        mig=tuple(_mig_uuids(nvml, handle)),
+    )
+
+
+def _architecture(nvml: ModuleType, code: int | None) -> str | None:
+    """The name nvidia-ml-py has for the code, so that new ones need no release of ours."""
+    prefix = "NVML_DEVICE_ARCH_"
+    for key, value in vars(nvml).items():
+        if key.startswith(prefix) and value == code and key != f"{prefix}UNKNOWN":
+            return key.removeprefix(prefix).capitalize()
+    return None
+
+
+def _mig_uuids(nvml: ModuleType, handle: Any) -> Iterator[str]:
+    """Instances come and go, so that their indices may have gaps."""
+    for index in range(_ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        uuid = None if instance is None else _ask(nvml, nvml.nvmlDeviceGetUUID, instance)
+        if uuid is not None:
+            yield uuid
+
+
+def _pci_place(device: NvmlDevice) -> tuple[int, ...]:
+    """(domain, bus, device) of "00000000:01:00.0"; the function is 0 on every GPU."""
+    return tuple(int(part, 16) for part in device.pci_bus_id.partition(".")[0].split(":"))
+
+
+def _in_cuda_order(found: Sequence[NvmlDevice], environ: Mapping[str, str]) -> list[VisibleDevice]:
+    """FASTEST_FIRST, CUDA's default, is the order of bus ids among GPUs that are alike."""
+    by_bus = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    certain = by_bus or len({device.name for device in found}) <= 1
+    return [_visible(device, certain) for device in sorted(found, key=_pci_place)]
+
+
+def _visible(device: NvmlDevice, certain: bool = True) -> VisibleDevice:
+    """A card as CUDA shows it: one that is split up is shown as its first MIG instance."""
+    caveats = ([MIG_NOTE] if device.mig else []) + ([] if certain else [_ORDER_NOTE])
+    return VisibleDevice(
+        device, mig=device.mig[0] if device.mig else None, certain=certain, note="; ".join(caveats)
+    )
+
+
+def _choose(wanted: str, find: Callable[[str], VisibleDevice | None]) -> list[VisibleDevice]:
+    chosen: list[VisibleDevice] = []
+    for entry in wanted.split(","):
+        visible = find(entry)
+        if visible is None:
+            break
+        if visible in chosen:
+            return []
+        chosen.append(visible)
+    return chosen
+
+
+def _by_index(entry: str, ordered: Sequence[VisibleDevice]) -> VisibleDevice | None:
+    """CUDA reads an index as strtoul does: "1gpu" is 1."""
+    number = re.match(r"\s*([+-]?\d+)", entry)
+    index = -1 if number is None else int(number[1])
+    return ordered[index] if 0 <= index < len(ordered) else None
+
+
+def _by_uuid(entry: str, prefix: str, found: Sequence[NvmlDevice]) -> VisibleDevice | None:
+    """`prefix` is the first entry's: CUDA does not mix GPU and MIG entries in one list."""
+    if not entry.startswith(prefix):
+        return None
+    if entry.startswith("MIG-GPU-"):
+        # The form before driver 470, "MIG-GPU-<uuid>/<gi>/<ci>"; newer drivers list another UUID.
+        card = _by_uuid(entry.removeprefix("MIG-").partition("/")[0], "GPU-", found)
+        return None if card is None else VisibleDevice(card.device, mig=entry, note=MIG_NOTE)
+    if prefix == "MIG-":
+        matches = [
+            VisibleDevice(device, mig=instance, note=MIG_NOTE)
+            for device in found
+            for instance in device.mig
+            if instance.startswith(entry)
+        ]
+    else:
+        matches = [_visible(device) for device in found if device.uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _torch_properties(index: int) -> Any:
+    import torch
+
+    try:
+        return torch.cuda.get_device_properties(index)
+    except (RuntimeError, AssertionError) as error:
+        raise NvmlError(
+            f"torch has no device cuda:{index}: {error}. Check torch.cuda.is_available() and "
+            "CUDA_VISIBLE_DEVICES."
+        ) from error

@@ -1,0 +1,299 @@
+"""Runs the work: hooks, monitor and attribution together make a profile."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from pywatt import _core, windows
+from pywatt.assembly import Recording, assemble
+from pywatt.attribution import METHODS, Method
+from pywatt.batches import (
+    CALL_ERRORS,
+    Accuracy,
+    AccuracyOf,
+    Forward,
+    call_model,
+    describe,
+    move,
+    samples_in,
+)
+from pywatt.errors import ArgumentError, BatchError, PywattError
+from pywatt.hooks import ModuleHooks
+from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.preserve import preserved_state
+from pywatt.results import Profile
+from pywatt.progress import progress_bar
+from pywatt.sensors import SensorChoice, select
+
+
+class Profiler:
+    """Profiles what a model does inside a `with` statement, in the user's own loop.
+
+    ::
+
+        with pywatt.Profiler(model) as p:
+            for batch in loader:
+                output = model(batch)
+                p.step(batch)
+        print(p.result())
+
+    All that happens inside counts; what happens while no module runs is the profile's `outside_j`.
+    The model, its buffers and random states are not touched. Hooks are removed on exit, whatever
+    happened, and what was measured until then can be had from `result`.
+
+    Args:
+        model: the model.
+        sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
+            from `pywatt.sensors()`, or sensor objects.
+        rate_hz: readings a second, 1 to 10,000.
+        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
+        accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
+            a function (output, batch) -> share of right answers, or None. Needs the output in `step`.
+        clock: a `ScriptedClock` for tests.
+
+    Raises:
+        ArgumentError: not a torch module, an unknown sensor or method, or a rate out of range.
+        SensorError: a sensor asked for by name that cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        sensors: SensorChoice = "auto",
+        rate_hz: float = DEFAULT_RATE_HZ,
+        method: Method = "auto",
+        accuracy: AccuracyOf | str | None = "auto",
+        clock: _core.Clock | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(
+                f"the model must be a torch.nn.Module, not {type(model).__name__}; "
+                "for other work use pywatt.measure()"
+            )
+        if method not in METHODS:
+            raise ArgumentError(f"method is {method!r}, but must be one of {', '.join(METHODS)}")
+        if not (accuracy is None or accuracy == "auto" or callable(accuracy)):
+            raise ArgumentError(f"accuracy must be 'auto', a function or None, not {accuracy!r}")
+        self._model = model
+        self._method: Method = method
+        self._clock = _core.steady_clock() if clock is None else clock
+        self._hooks = ModuleHooks(model, self._clock)
+        selection = select(sensors, devices=self._hooks.devices)
+        self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=self._clock)
+        self._notes = selection.notes
+        self._accuracy = Accuracy(accuracy)
+        self._batches = 0
+        self._samples: int | None = 0
+        self._start_s: float | None = None
+        self._end_s: float | None = None
+        self._result: Profile | None = None
+
+    def __enter__(self) -> Profiler:
+        """Start sampling and put the hooks on."""
+        if self._start_s is not None:
+            raise PywattError("this profiler was used already: make a new one for another run")
+        self._monitor.__enter__()
+        try:
+            self._hooks.__enter__()
+        except BaseException:
+            self._monitor.stop()
+            raise
+        windows.activate(self)
+        self._start_s = self._clock.now_s()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the hooks off and stop; the user's exception goes on."""
+        windows.deactivate(self)
+        try:
+            self._hooks.synchronize()
+        finally:
+            self._end_s = self._clock.now_s()
+            # Sampling goes on for a moment where the meter is slow: `result` waits for it.
+            self._monitor.stop_after(self._end_s)
+            self._hooks.__exit__(kind, error, traceback)
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return self._hooks.device
+
+    def open_window(self, name: str) -> Callable[[], None]:
+        """Open a named window in this profile; returns what closes it."""
+        return self._hooks.open_window(name)
+
+    def step(self, batch: Any = None, output: Any = None, *, samples: int | None = None) -> None:
+        """Count one batch.
+
+        Args:
+            batch: the batch; its samples are counted by its first tensor's first dimension.
+            output: what the model gave for it, for the accuracy.
+            samples: number of samples, where the batch does not tell.
+        """
+        self._batches += 1
+        counted = samples if samples is not None else samples_in(batch)
+        if counted is None or self._samples is None:
+            self._samples = None
+        else:
+            self._samples += counted
+        if output is not None:
+            self._accuracy.add(output, batch)
+
+    def result(self) -> Profile:
+        """Return the profile, once the `with` statement has been left.
+
+        Raises:
+            PywattError: the profiler has not been entered and left.
+        """
+        if self._start_s is None or self._end_s is None:
+            raise PywattError("there is no result yet: leave the profiler's `with` statement first")
+        if self._result is None:
+            self._monitor.wait()
+            traces, trace_notes = self._monitor.read()
+            self._result = assemble(
+                Recording(
+                    model=self._model,
+                    hooks=self._hooks,
+                    infos=tuple(i for sensor in self._monitor.sensors for i in sensor.infos),
+                    traces=traces,
+                    start_s=self._start_s,
+                    end_s=self._end_s,
+                    batches=self._batches,
+                    samples=self._samples if self._batches else None,
+                    accuracy=self._accuracy,
+                    notes=(*self._notes, *trace_notes),
+                    method=self._method,
+                )
+            )
+        return self._result
+
+
+def profile(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    sensors: SensorChoice = "auto",
+    rate_hz: float = DEFAULT_RATE_HZ,
+    forward: Forward | None = None,
+    warmup: int = 1,
+    max_batches: int | None = None,
+    accuracy: AccuracyOf | str | None = "auto",
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+    method: Method = "auto",
+    clock: _core.Clock | None = None,
+) -> Profile:
+    """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
+
+    The model is called as it is: its mode is not changed, and afterwards its mode, its buffers and
+    the random states are as before. Without `forward`, no gradients are recorded.
+
+    Args:
+        model: the model.
+        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first item
+            is the input.
+        sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
+            from `pywatt.sensors()`, or sensor objects.
+        rate_hz: readings a second, 1 to 10,000.
+        forward: (model, batch) -> output, in place of calling the model with the batch.
+        warmup: passes over the first batch before the measurement begins.
+        max_batches: end after so many batches; None: all.
+        accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
+            a function (output, batch) -> share of right answers, or None.
+        device: where batches are moved before the call; default: the model's own device.
+        progress: show a progress bar; None: only in a terminal.
+        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
+        clock: a `ScriptedClock` for tests.
+
+    Returns:
+        The profile; `print` it for the table.
+
+    Raises:
+        ArgumentError: an empty loader, not a torch module, an unknown sensor, a rate out of range.
+        BatchError: the loader's first batch is not one the model can be called with.
+        SensorError: a sensor asked for by name that cannot be read.
+        Exception: whatever the model or the loader raises. What was measured until then is in the
+            exception's `partial_profile`.
+    """
+    if warmup < 0 or (max_batches is not None and max_batches < 1):
+        raise ArgumentError(
+            f"warmup is {warmup} and max_batches is {max_batches}; they must be at least 0 and 1"
+        )
+    if isinstance(loader, (torch.Tensor, dict, str)):
+        raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
+    profiler = Profiler(
+        model, sensors=sensors, rate_hz=rate_hz, method=method, accuracy=accuracy, clock=clock
+    )
+    target = torch.device(profiler.device if device is None else device)
+    call = _no_grad_call if forward is None else forward
+    with preserved_state(model):
+        batches = iter(loader)
+        first = next(batches, None)
+        if first is None:
+            raise ArgumentError("the loader gave no batch: there is nothing to profile")
+        with preserved_state(model):
+            _warm_up(model, call, move(first, target), max(warmup, 0), users=forward is not None)
+        todo = itertools.islice(itertools.chain([first], batches), max_batches)
+        try:
+            with (
+                progress_bar("profiling", _length(loader, max_batches), progress) as advance,
+                profiler,
+            ):
+                for batch in todo:
+                    moved = move(batch, target)
+                    output = call(model, moved)
+                    profiler.step(moved, output)
+                    advance()
+        except BaseException as error:
+            _keep_partial(error, profiler)
+            raise
+    return profiler.result()
+
+
+def _no_grad_call(model: nn.Module, batch: Any) -> Any:
+    with torch.no_grad():
+        return call_model(model, batch)
+
+
+def _warm_up(model: nn.Module, call: Forward, batch: Any, passes: int, *, users: bool) -> None:
+    """Run the first batch, so that what the model cannot take is known before measuring."""
+    for _ in range(passes):
+        try:
+            call(model, batch)
+        except BatchError:
+            raise
+        except CALL_ERRORS as error:
+            if users:
+                raise
+            raise BatchError(
+                f"the model could not be called with {describe(batch)}: {error!r}; give "
+                "forward=lambda model, batch: ... to say how"
+            ) from error
+
+
+def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
+    try:
+        length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
+    except TypeError:
+        return max_batches
+    return length if max_batches is None else min(length, max_batches)
+
+
+def _keep_partial(error: BaseException, profiler: Profiler) -> None:
+    """Put what was measured so far on the user's exception, which goes on as it is."""
+    try:
+        error.partial_profile = profiler.result()  # type: ignore[attr-defined]
+    except Exception:
+        return

@@ -1,0 +1,39 @@
+"""Progress bars on long work in a terminal, none in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int | None, show: bool | None = None
+) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error; gives a function that moves it by one.
+
+    Args:
+        description: what is going on.
+        total: how many steps there will be; None where not known.
+        show: True, False, or None: only if standard error is a terminal.
+    """
+    if not (sys.stderr.isatty() if show is None else show):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        # Redrawing costs CPU time that the software sensor would count as the model's.
+        refresh_per_second=2,
+    )
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)

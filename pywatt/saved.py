@@ -1,0 +1,193 @@
+"""Profiles as JSON files: written whole or not at all, read back exactly."""
+
+import dataclasses
+import gzip
+import json
+import math
+import os
+import secrets
+import types
+import typing
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pywatt.errors import FileFormatError, PywattError
+from pywatt.results import LayerEnergy, Profile
+from pywatt.sensors import SensorInfo
+from pywatt.trace import Trace
+
+FORMAT = "pywatt profile"
+VERSION = 1
+
+_T = TypeVar("_T", LayerEnergy, Profile)
+_NESTED = ("layers", "sensors", "traces")
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def save(profile: Profile, path: str | os.PathLike[str]) -> None:
+    """Writes a profile as JSON, compressed if the name ends in ".gz". Raises OSError."""
+    target = Path(path).resolve()  # so that a link stays a link
+    written = to_json(profile).encode()
+    if target.suffix == ".gz":
+        written = gzip.compress(written, mtime=0)
+    temporary = target.with_name(f".pywatt-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Profile:
+    """Reads a profile that `Profile.save` wrote.
+
+    Raises FileFormatError for anything else, OSError where the file cannot be read.
+    """
+    try:
+        return from_json(_text(Path(path).read_bytes()))
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error.__cause__
+
+
+def to_json(profile: Profile, *, traces: bool = True, indent: int | None = None) -> str:
+    """The profile as JSON that `from_json` reads back; without its readings if `traces` is False.
+
+    What follows from the rest (power, scores, labels) is written for other readers too.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "profile": _flat(profile)
+        | {
+            "label": profile.label,
+            "power_w": profile.power_w,
+            "energy_per_sample_j": profile.energy_per_sample_j,
+            "sam": profile.sam,
+            "sam_note": profile.sam_note,
+            "score": profile.score,
+            "score_note": profile.score_note,
+            "layers": [
+                _flat(layer) | {"power_w": layer.power_w, "label": profile.layer_label(layer)}
+                for layer in profile.layers
+            ],
+            "sensors": [sensor.to_dict() for sensor in profile.sensors],
+            "traces": {name: trace.to_dict() for name, trace in profile.traces.items()}
+            if traces
+            else {},
+        },
+    }
+    try:
+        return json.dumps(document, indent=indent, allow_nan=False, default=_plain)
+    except ValueError:  # NaN or infinity, which JSON does not have: the slow way marks them
+        return json.dumps(_marked(document), indent=indent, allow_nan=False)
+
+
+def from_json(text: str) -> Profile:
+    """The profile that `to_json` wrote. Raises FileFormatError."""
+    try:
+        document = json.loads(text, object_hook=_unmarked, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(
+            f"not complete JSON ({error}); the file is truncated or is no pywatt profile: "
+            "save the profile again"
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise FileFormatError("no pywatt profile; give a file that Profile.save wrote")
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise FileFormatError(
+            f"written in format {version} by a newer pywatt, this one reads up to {VERSION}: "
+            "pip install --upgrade pywatt"
+        )
+    try:
+        fields = document["profile"]
+        return _built(
+            Profile,
+            fields
+            | {
+                "layers": tuple(_built(LayerEnergy, layer) for layer in fields["layers"]),
+                "sensors": tuple(SensorInfo.from_dict(sensor) for sensor in fields["sensors"]),
+                "traces": {
+                    name: Trace.from_dict(trace) for name, trace in fields["traces"].items()
+                },
+                "notes": tuple(fields["notes"]),
+            },
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, PywattError) as error:
+        raise FileFormatError(f"a damaged pywatt profile ({error!r}): save it again") from error
+
+
+def _text(read: bytes) -> str:
+    try:
+        return (gzip.decompress(read) if read.startswith(_GZIP_MAGIC) else read).decode()
+    except (EOFError, OSError, zlib.error) as error:
+        raise FileFormatError(
+            f"the compressed file is truncated or damaged ({error}): save the profile again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise FileFormatError("no text; give a file that Profile.save wrote") from error
+
+
+def _flat(item: LayerEnergy | Profile) -> dict[str, Any]:
+    flat = {
+        field.name: getattr(item, field.name)
+        for field in dataclasses.fields(item)
+        if field.name not in _NESTED
+    }
+    return {
+        key: dict(field) if isinstance(field, Mapping) else field for key, field in flat.items()
+    }
+
+
+def _built(cls: type[_T], document: Mapping[str, Any]) -> _T:
+    """An object from its JSON, every field of the type that it is declared with."""
+    names = {"SensorInfo": SensorInfo, "Trace": Trace}
+    hints = typing.get_type_hints(cls, localns=names)
+    arguments = {}
+    for field in dataclasses.fields(cls):
+        if field.name in document:
+            arguments[field.name] = _checked(document[field.name], hints[field.name], field.name)
+    return cls(**arguments)
+
+
+def _checked(found: Any, declared: Any, name: str) -> Any:
+    origin, parameters = typing.get_origin(declared), typing.get_args(declared)
+    if origin is tuple and isinstance(found, tuple):
+        return tuple(_checked(item, parameters[0], name) for item in found)
+    if origin is Mapping and isinstance(found, dict):
+        return {key: _checked(item, parameters[1], name) for key, item in found.items()}
+    choices = parameters if origin is types.UnionType else (declared,)
+    if type(found) is int and int not in choices and float in choices:
+        return float(found)
+    if type(found) not in choices:
+        raise TypeError(f"{name} is {found!r}")
+    return found
+
+
+def _plain(item: Any) -> Any:
+    """Numpy's arrays and numbers as Python's."""
+    return item.tolist()
+
+
+def _marked(item: Any) -> Any:
+    if isinstance(item, float):
+        return float(item) if math.isfinite(item) else {"$float": repr(float(item))}
+    if isinstance(item, dict):
+        return {key: _marked(value) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [_marked(value) for value in item]
+    return _marked(item.tolist()) if hasattr(item, "tolist") else item
+
+
+def _unmarked(item: dict[str, Any]) -> Any:
+    return float(item["$float"]) if item.keys() == {"$float"} else item
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,160 @@
+"""Spans: named intervals with parents, kept as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pywatt import _core
+from pywatt.errors import ArgumentError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int32]
+
+BLOCK_SPANS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A named interval with a parent: one call of a module, or one window of the user's.
+
+    Attributes:
+        name: what ran.
+        start_s: beginning, in seconds of the monotonic clock.
+        end_s: end, in seconds of the same clock.
+        parent: the span inside which it ran; None at the top.
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    parent: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallPaths:
+    """The tree of calls that were seen: path i is name[i] called inside path parent[i].
+
+    Attributes:
+        name: index of the name, shape (paths,).
+        parent: index of the parent's path, always smaller; -1 at the top; shape (paths,).
+        nearest: index of the nearest path above that has spans in the same collection; differs from
+            `parent` where a part of the calls ran on another device; shape (paths,).
+    """
+
+    name: IntArray
+    parent: IntArray
+    nearest: IntArray
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def outermost(self) -> npt.NDArray[np.bool_]:
+        """Tell for each path whether no path above it has the same name (recursion)."""
+        first = np.ones(len(self), dtype=bool)
+        for path in range(len(self)):
+            above = int(self.parent[path])
+            while above >= 0:
+                if self.name[above] == self.name[path]:
+                    first[path] = False
+                    break
+                above = int(self.parent[above])
+        return first
+
+    def minus_children(self, inclusive: FloatArray) -> FloatArray:
+        """Subtract from each path's figure those of the spans inside it; shape (paths,)."""
+        own = inclusive.astype(np.float64, copy=True)
+        nested = self.nearest >= 0
+        np.subtract.at(own, self.nearest[nested], inclusive[nested])
+        return own
+
+    def plus_children(self, own: FloatArray) -> FloatArray:
+        """Add to each path's figure those of all paths below it; shape (paths,)."""
+        inclusive = own.astype(np.float64, copy=True)
+        for path in range(len(self) - 1, -1, -1):
+            if self.parent[path] >= 0:
+                inclusive[self.parent[path]] += inclusive[path]
+        return inclusive
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpanBlock:
+    """Columns of some spans, each of shape (n,): beginning, end, call path and thread."""
+
+    start_s: FloatArray
+    end_s: FloatArray
+    path: IntArray
+    thread: npt.NDArray[np.uint32]
+
+
+class Spans:
+    """Many spans, read in blocks, so that ten million need no more memory than their record.
+
+    Args:
+        names: what the name indices of `paths` mean.
+        paths: the tree of calls.
+        blocks: the spans; each end is at or after its beginning.
+    """
+
+    def __init__(self, names: Sequence[str], paths: CallPaths, blocks: Sequence[SpanBlock]) -> None:
+        self.names = tuple(names)
+        self.paths = paths
+        self._blocks = blocks
+
+    def __len__(self) -> int:
+        return sum(len(block.path) for block in self._blocks)
+
+    def blocks(self) -> Iterator[SpanBlock]:
+        """Give the spans in blocks of bounded size."""
+        yield from self._blocks
+
+    @classmethod
+    def of(cls, spans: Sequence[Span]) -> Spans:
+        """Put span objects into columns.
+
+        Raises:
+            ArgumentError: a span that ends before it starts, or times that are not finite.
+        """
+        name_index: dict[str, int] = {}
+        path_index: dict[tuple[int, int], int] = {}
+        path_of_span: dict[int, int] = {}
+
+        def path_of(span: Span) -> int:
+            known = path_of_span.get(id(span))
+            if known is not None:
+                return known
+            parent = -1 if span.parent is None else path_of(span.parent)
+            name = name_index.setdefault(span.name, len(name_index))
+            path = path_index.setdefault((parent, name), len(path_index))
+            path_of_span[id(span)] = path
+            return path
+
+        path = np.array([path_of(span) for span in spans], dtype=np.int32)
+        start_s = np.array([span.start_s for span in spans], dtype=np.float64)
+        end_s = np.array([span.end_s for span in spans], dtype=np.float64)
+        if not np.all(end_s >= start_s):
+            bad = int(np.flatnonzero(~(end_s >= start_s))[0])
+            raise ArgumentError(f"span {spans[bad].name!r} ends before it starts, or has no time")
+        parents, names = (np.array(list(path_index), dtype=np.int32).reshape(-1, 2)).T
+        block = SpanBlock(start_s, end_s, path, np.zeros(len(path), dtype=np.uint32))
+        return cls(list(name_index), CallPaths(names.copy(), parents.copy(), parents.copy()), [block])
+
+
+class RecordedSpans(Spans):
+    """The spans of a native recorder, which stay there until they are asked for."""
+
+    def __init__(self, names: Sequence[str], recorder: _core.SpanRecorder) -> None:
+        name, parent = recorder.paths()
+        super().__init__(names, CallPaths(name, parent, parent), ())
+        self._recorder = recorder
+
+    def __len__(self) -> int:
+        return len(self._recorder)
+
+    def blocks(self) -> Iterator[SpanBlock]:
+        """Give the spans in blocks of bounded size, in the order in which they ended."""
+        for first in range(0, len(self._recorder), BLOCK_SPANS):
+            yield SpanBlock(*self._recorder.rows(first, BLOCK_SPANS))

@@ -1,0 +1,55 @@
+"""Named windows of the user's, inside whatever measurement is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from pywatt.errors import ArgumentError
+
+
+class WindowSink(Protocol):
+    """Something that records windows while it is active: a measurement or a profiler."""
+
+    def open_window(self, name: str) -> Callable[[], None]:
+        """Open a window; returns what closes it."""
+        ...
+
+
+# Measurements going on in this process, outermost first. Appended to and removed from by their
+# owners; a window goes to all that are active when it is opened.
+_active: list[WindowSink] = []
+
+
+def activate(sink: WindowSink) -> None:
+    """Let windows reach `sink` from now on."""
+    _active.append(sink)
+
+
+def deactivate(sink: WindowSink) -> None:
+    """Stop windows from reaching `sink`."""
+    if sink in _active:
+        _active.remove(sink)
+
+
+@contextmanager
+def window(name: str) -> Iterator[None]:
+    """Mark a named span inside `pywatt.measure`, `pywatt.profile` or `pywatt.Profiler`.
+
+    A profile shows it as a row of type ``window`` with the modules called inside it below; a
+    measurement lists it in `Measurement.windows`. Windows nest, and one name may be used many times.
+    Outside of any measurement it does nothing.
+
+    Args:
+        name: what to call it; not empty.
+
+    Raises:
+        ArgumentError: an empty name, or one that is not a string.
+    """
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"a window needs a name, such as 'prefill', not {name!r}")
+    with ExitStack() as closing:
+        for sink in tuple(_active):
+            closing.callback(sink.open_window(name))
+        yield

@@ -1,0 +1,74 @@
+"""Profiles with known figures, for the tests of what reads them."""
+
+from pywatt.results import LayerEnergy, Profile
+from pywatt.sensors import SensorInfo
+from pywatt.trace import Quality, Trace
+
+GPU = SensorInfo("nvml:0", domain="gpu", device="cuda:0")
+CPU = SensorInfo("cpu:estimated", device="cpu", estimated=True)
+
+
+def layer(name, depth, self_energy_j, energy_j=None, *, calls=10, **changes):
+    """A layer of 10 ms a call; without `energy_j` one without children."""
+    known = self_energy_j is not None
+    energy_j = energy_j if energy_j is not None else self_energy_j
+    fields = {
+        "name": name,
+        "type": "Linear",
+        "depth": depth,
+        "calls": calls,
+        "time_s": 0.01 * calls,
+        "self_time_s": 0.01 * calls,
+        "energy_j": energy_j,
+        "energy_j_std": 0.1 * energy_j if known else None,
+        "self_energy_j": self_energy_j,
+        "self_energy_j_std": 0.1 * self_energy_j if known else None,
+        "parameters": 100,
+        "device": "cuda:0",
+    }
+    return LayerEnergy(**fields | changes)
+
+
+def trace(sensor):
+    """One second of 50 W, well read."""
+    quality = Quality(
+        asked_rate_hz=1000.0,
+        achieved_rate_hz=999.5,
+        missed_deadlines=1,
+        longest_gap_s=0.0021,
+        failed_readings=2,
+        sampler_cpu_s=0.004,
+    )
+    return Trace(
+        time_s=[10.0, 10.1, 11.0], power_w=[50.0, 50.0, 50.0], sensor=sensor, quality=quality
+    )
+
+
+def profile(layers=None, **changes):
+    """50 J in 1 s on a metered GPU: 40 J in three layers, 10 J outside."""
+    if layers is None:
+        layers = (
+            layer("", 0, 4.0, 40.0, type="Net", parameters=1_250_000),
+            layer("body", 1, 30.0),
+            layer("head", 1, 6.0),
+        )
+    fields = {
+        "model": "Net",
+        "layers": tuple(layers),
+        "energy_j": 50.0,
+        "energy_j_std": 0.5,
+        "duration_s": 1.0,
+        "outside_j": 10.0,
+        "samples": 200,
+        "batches": 10,
+        "accuracy": 0.8,
+        "energy_by_sensor": {"nvml:0": 50.0},
+        "sensors": (GPU,),
+        "traces": {"nvml:0": trace(GPU)},
+        "method": "overlap",
+        "method_reason": "the sensor is finer than the layers",
+        "notes": ("warmed up",),
+        "estimated": False,
+        "environment": {"torch": "2.13.0", "date": "2026-01-02T03:04:05+00:00"},
+    }
+    return Profile(**fields | changes)

@@ -1,0 +1,151 @@
+"""The simulated libnvidia-ml.so.1: builds it, and tells it what to do (csrc/tests/simulated_nvml)."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def library_path() -> Path:
+    """The library that PYWATT_SIMULATED_NVML names, else the one built (once) under build/."""
+    given = os.environ.get("PYWATT_SIMULATED_NVML")
+    if given:
+        return Path(given).resolve(strict=True)
+    folder = REPOSITORY / "build" / "simulated_nvml"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # parallel test processes build once; freed with the file
+        _build(folder)
+    return folder / "simulated_nvml" / "libnvidia-ml.so.1"
+
+
+def _build(folder: Path) -> None:
+    configure = [
+        _program("cmake"),
+        *("-S", str(REPOSITORY), "-B", str(folder), "-G", "Ninja", "-DPYWATT_TESTS=ON"),
+        f"-DCMAKE_MAKE_PROGRAM={_program('ninja')}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+    try:
+        _run(configure)
+    except RuntimeError:
+        # A folder configured from another place or by another CMake.
+        _run([*configure, "--fresh"])
+    _run([_program("cmake"), "--build", str(folder), "--target", "simulated_nvml"])
+
+
+def _program(name: str) -> str:
+    """A program on PATH or among this Python's scripts, where the packages cmake and ninja put theirs."""
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which(name) or shutil.which(name, path=scripts)
+    if found is None:
+        raise RuntimeError(f"{name} is not on PATH nor in {scripts}: run 'pip install {name}'")
+    return found
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the simulated NVML library was not built: {' '.join(command)}\n{done.stdout}")
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """Variables under which another process finds this library, by pywatt's name for it and by the loader's.
+
+    `settings` are those of control.h, such as `devices=2, power_w=300`; names with a dot go in as
+    `**{"1.gain": 1.05, "fail.nvmlInit_v2": 9}`.
+    """
+    path = library_path()
+    return {
+        "PYWATT_NVML_LIBRARY": str(path),
+        "LD_LIBRARY_PATH": os.pathsep.join(
+            filter(None, [str(path.parent), os.environ.get("LD_LIBRARY_PATH")])
+        ),
+        "SIMULATED_NVML": ";".join(f"{key}={value}" for key, value in settings.items()),
+    }
+
+
+class SimulatedNvml:
+    """The library as this process sees it. Times are those of time.monotonic(), in seconds.
+
+    Loading it makes a later dlopen("libnvidia-ml.so.1"), such as nvidia-ml-py's, find the same one.
+    Arguments that make no sense raise ValueError. See control.h for what each call means.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or library_path()
+        self._library = ctypes.CDLL(str(self.path))
+        for name in ("true_energy_j", "true_power_w"):
+            getattr(self._library, f"simulated_nvml_{name}").restype = ctypes.c_double
+        self._library.simulated_nvml_calls.restype = ctypes.c_ulonglong
+
+    def reset(self, devices: int = 1) -> None:
+        self._tell("reset", ctypes.c_uint(devices))
+
+    def configure(self, device: int = 0, **properties: float) -> None:
+        for name, value in properties.items():
+            self._tell("configure", ctypes.c_uint(device), name.encode(), ctypes.c_double(value))
+
+    def set_time(self, time_s: float | None) -> None:
+        """The simulation's time stands still at `time_s`; None: real time again."""
+        self._tell("set_time", ctypes.c_double(-1.0 if time_s is None else time_s))
+
+    def set_power(self, power_w: float, *, device: int = 0) -> None:
+        self._tell("set_power", ctypes.c_uint(device), ctypes.c_double(power_w))
+
+    def play(
+        self, steps: Iterable[tuple[float, float]], *, start_s: float, repeat: bool = False, device: int = 0
+    ) -> None:
+        """`steps` are (duration_s, power_w)."""
+        durations, powers = zip(*steps, strict=True)
+        array = ctypes.c_double * len(durations)
+        self._tell(
+            "play",
+            ctypes.c_uint(device),
+            ctypes.c_double(start_s),
+            ctypes.c_uint(len(durations)),
+            array(*durations),
+            array(*powers),
+            ctypes.c_int(repeat),
+        )
+
+    def true_energy_j(self, start_s: float, end_s: float, *, device: int = 0) -> float:
+        return float(
+            self._library.simulated_nvml_true_energy_j(
+                ctypes.c_uint(device), ctypes.c_double(start_s), ctypes.c_double(end_s)
+            )
+        )
+
+    def true_power_w(self, time_s: float, *, device: int = 0) -> float:
+        return float(
+            self._library.simulated_nvml_true_power_w(ctypes.c_uint(device), ctypes.c_double(time_s))
+        )
+
+    def fail(self, function: str, code: int, *, times: int = -1, device: int = 0) -> None:
+        """`function` is "nvmlDeviceGetPowerUsage", ..., or "field:186"; `code` an nvmlReturn."""
+        self._tell("fail", ctypes.c_uint(device), function.encode(), ctypes.c_int(code), ctypes.c_int(times))
+
+    def hang(self, hang: bool = True, *, device: int = 0) -> None:
+        self._tell("hang", ctypes.c_uint(device), ctypes.c_int(hang))
+
+    def calls(self, function: str) -> int:
+        calls = int(self._library.simulated_nvml_calls(function.encode()))
+        if calls == 2**64 - 1:
+            raise ValueError(f"the simulated library has no function {function!r}")
+        return calls
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        if getattr(self._library, f"simulated_nvml_{name}")(*arguments) != 0:
+            shown = ", ".join(str(getattr(argument, "value", argument)) for argument in arguments)
+            raise ValueError(f"the simulated library refused {name}({shown})")
