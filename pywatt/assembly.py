@@ -15,7 +15,7 @@ from torch import nn
 
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.attribution.source import Source, sources_of, window_energy
+from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
 from pywatt.batches import Accuracy
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
@@ -76,21 +76,22 @@ def assemble(recording: Recording) -> Profile:
     sources = sources_of(recording.traces, recording.infos)
     times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
     figures = _attribute_all(recording, sources)
-    energy_j, energy_j_std = _total(recording, sources)
+    window = (recording.start_s, recording.end_s)
+    total = total_energy(sources, *window)
     layers = _layers(hooks, figures, times_by_device)
     used = {source.name for source in sources}
     return Profile(
         model=hooks.entries[0].type,
         layers=layers,
-        energy_j=energy_j,
-        energy_j_std=energy_j_std,
+        energy_j=None if total is None else total.energy_j,
+        energy_j_std=None if total is None else total.energy_j_std,
         duration_s=recording.end_s - recording.start_s,
-        outside_j=figures.outside_j if energy_j is not None else None,
-        outside_j_std=float(np.sqrt(figures.outside_var)) if energy_j is not None else None,
+        outside_j=None if total is None else figures.outside_j,
+        outside_j_std=None if total is None else float(np.sqrt(figures.outside_var)),
         samples=recording.samples,
         batches=recording.batches,
         accuracy=recording.accuracy.value,
-        energy_by_sensor=_by_sensor(recording),
+        energy_by_sensor=energy_by_sensor(recording.traces, recording.infos, *window),
         sensors=tuple(i for i in recording.infos if (i.source or i.name) in used),
         traces=dict(recording.traces),
         method=" and ".join(dict.fromkeys(a.method for a in figures.found)) or "none",
@@ -135,26 +136,6 @@ def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figure
         figures.covered.update(devices)
         figures.found.append(found)
     return figures
-
-
-def _total(
-    recording: Recording, sources: tuple[Source, ...]
-) -> tuple[float | None, float | None]:
-    parts = [window_energy(s, recording.start_s, recording.end_s) for s in sources]
-    if not parts or any(part is None for part in parts):
-        return None, None
-    known = [part for part in parts if part is not None]
-    std = float(np.sqrt(sum(part.energy_j_std**2 for part in known)))
-    return sum(part.energy_j for part in known), std
-
-
-def _by_sensor(recording: Recording) -> dict[str, float | None]:
-    by_sensor: dict[str, float | None] = {info.name: None for info in recording.infos}
-    for name, trace in recording.traces.items():
-        alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
-        energy = window_energy(alone, recording.start_s, recording.end_s)
-        by_sensor[name] = None if energy is None else energy.energy_j
-    return by_sensor
 
 
 def _layers(
@@ -220,7 +201,6 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
-    yield from (f"{i.name}: {i.note}" for i in recording.infos if i.note)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"

@@ -10,11 +10,11 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from pywatt import _core, windows
-from pywatt.attribution.result import SpanEnergy
-from pywatt.attribution.source import Source, WindowEnergy, sources_of, window_energy
+from pywatt.attribution.result import SpanEnergy, WindowEnergy
+from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
 from pywatt.errors import PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
-from pywatt.sensors import SensorChoice, select
+from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
 from pywatt.trace import Trace
 
@@ -154,8 +154,7 @@ class Measurement:
         end_s = self._end_s if self._end_s is not None else self._monitor.clock.now_s()
         traces, notes = self._monitor.read()
         infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        sources = sources_of(traces, infos)
-        found = _Energies.of(traces, sources, start_s, end_s, (*self._selection_notes, *notes))
+        found = _Energies.of(traces, infos, start_s, end_s, (*self._selection_notes, *notes))
         if ended:
             self._energies = found
         return found
@@ -219,7 +218,7 @@ class Measurement:
                 if not outermost[path]:
                     continue
                 name = int(spans.paths.name[path])
-                energy = _total(found.sources, float(start_s), float(end_s))
+                energy = total_energy(found.sources, float(start_s), float(end_s))
                 one = SpanEnergy.single(self._window_names[name], float(end_s - start_s), energy)
                 rows[name] = one if name not in rows else rows[name].plus(one)
         return tuple(rows[name] for name in sorted(rows))
@@ -263,28 +262,17 @@ class _Energies:
     def of(
         cls,
         traces: dict[str, Trace],
-        sources: tuple[Source, ...],
+        infos: list[SensorInfo],
         start_s: float,
         end_s: float,
         notes: tuple[str, ...],
     ) -> _Energies:
-        by_sensor: dict[str, float | None] = {}
-        for name, trace in traces.items():
-            alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
-            energy = window_energy(alone, start_s, end_s)
-            by_sensor[name] = None if energy is None else energy.energy_j
+        sources = sources_of(traces, infos)
         sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
-        total = _total(sources, start_s, end_s)
-        return cls(traces, sources, total, by_sensor, (*notes, *sensor_notes))
-
-
-def _total(sources: tuple[Source, ...], start_s: float, end_s: float) -> WindowEnergy | None:
-    """Sum over sources; None where one of them cannot tell, since a part is not the whole."""
-    parts = [window_energy(source, start_s, end_s) for source in sources]
-    if not parts or any(part is None for part in parts):
-        return None
-    known = [part for part in parts if part is not None]
-    return WindowEnergy(
-        sum(part.energy_j for part in known),
-        float(np.sqrt(sum(part.energy_j_std**2 for part in known))),
-    )
+        return cls(
+            traces,
+            sources,
+            total_energy(sources, start_s, end_s),
+            energy_by_sensor(traces, infos, start_s, end_s),
+            (*notes, *sensor_notes),
+        )

@@ -278,7 +278,9 @@ def select(
                 f"a sensor must be a name or a sensor object, not {type(entry).__name__}"
             )
         if sensor.core.name in selected and selected[sensor.core.name].core is not sensor.core:
-            raise ArgumentError(f"two sensors are called {sensor.core.name!r}: give them other names")
+            raise ArgumentError(
+                f"two sensors are called {sensor.core.name!r}: give them other names"
+            )
         selected[sensor.core.name] = sensor
     return Selection(tuple(selected.values()))
 

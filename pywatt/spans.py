@@ -140,7 +140,9 @@ class Spans:
             raise ArgumentError(f"span {spans[bad].name!r} ends before it starts, or has no time")
         parents, names = (np.array(list(path_index), dtype=np.int32).reshape(-1, 2)).T
         block = SpanBlock(start_s, end_s, path, np.zeros(len(path), dtype=np.uint32))
-        return cls(list(name_index), CallPaths(names.copy(), parents.copy(), parents.copy()), [block])
+        return cls(
+            list(name_index), CallPaths(names.copy(), parents.copy(), parents.copy()), [block]
+        )
 
 
 class RecordedSpans(Spans):

@@ -180,7 +180,9 @@ class Trace:
 def _column(values: npt.ArrayLike, name: str, length: int | None = None) -> FloatArray:
     column = np.ascontiguousarray(values, dtype=np.float64)
     if column.ndim != 1 or len(column) == 0:
-        raise ArgumentError(f"{name} must be a list of at least one number, not of shape {column.shape}")
+        raise ArgumentError(
+            f"{name} must be a list of at least one number, not of shape {column.shape}"
+        )
     if length is not None and len(column) != length:
         raise ArgumentError(f"{name} has {len(column)} values, but time_s has {length}")
     if not np.all(np.isfinite(column)):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pywatt.attribution.result import PathEnergies, PathTimes
+from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
 from pywatt.attribution.sharing import Shape, self_energies
-from pywatt.attribution.source import WindowEnergy
 from pywatt.spans import Spans
 
 # A module's power may lie anywhere between nothing and twice the mean: a uniform distribution, whose
