@@ -21,7 +21,7 @@ CALL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, 
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
-    """Call a model with a batch: a tensor, a mapping, or a tuple or list that begins with the input.
+    """Call a model with a batch: a tensor, a mapping, or a tuple or list led by the input.
 
     Raises:
         BatchError: a batch of another kind.

@@ -27,8 +27,8 @@ from pywatt.errors import ArgumentError, BatchError, PywattError
 from pywatt.hooks import ModuleHooks
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.preserve import preserved_state
-from pywatt.results import Profile
 from pywatt.progress import progress_bar
+from pywatt.results import Profile
 from pywatt.sensors import SensorChoice, select
 
 
@@ -54,7 +54,8 @@ class Profiler:
         rate_hz: readings a second, 1 to 10,000.
         method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
-            a function (output, batch) -> share of right answers, or None. Needs the output in `step`.
+            a function (output, batch) -> share of right answers, or None. Needs the output to be
+            given to `step`.
         clock: a `ScriptedClock` for tests.
 
     Raises:
@@ -202,8 +203,8 @@ def profile(
 
     Args:
         model: the model.
-        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first item
-            is the input.
+        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first
+            item is the input.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second, 1 to 10,000.

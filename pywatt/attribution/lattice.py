@@ -1,8 +1,8 @@
 """Slow meters: what is known at the moments when they show something new, and in between.
 
-A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that is
-published every 100 ms describes the time before it was published. A window's edges rarely fall on a
-move, so what is assumed around each edge decides how good a short window can be.
+A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that
+is published every 100 ms describes the time before it was published. A window's edges rarely fall
+on a move, so what is assumed around each edge decides how good a short window can be.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def attribute(
 
     def std(edges: FloatArray, energy_j: FloatArray) -> FloatArray:
         edges_j = np.hypot(edges * leak_j, np.sqrt(edges) * noise_j)
-        return np.hypot(edges_j, np.abs(energy_j) * relative_std)
+        std_j: FloatArray = np.hypot(edges_j, np.abs(energy_j) * relative_std)
+        return std_j
 
     return PathEnergies(
         energy_j=inclusive_j,
@@ -71,8 +72,8 @@ def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
     """Standard deviation of the power between modules, by time: what leaks over an edge.
 
     An edge lies anywhere between two readings, which share their energy evenly: a sixth of the
-    difference in power over one period goes to the neighbor in the mean, always from the stronger to
-    the weaker.
+    difference in power over one period goes to the neighbor in the mean, always from the stronger
+    to the weaker.
     """
     ran = times.self_time_s > 0
     if not np.any(ran):
