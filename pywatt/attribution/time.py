@@ -24,7 +24,8 @@ def attribute(
     spans: Spans, times: PathTimes, start_s: float, end_s: float, total: WindowEnergy
 ) -> PathEnergies:
     """Share the energy of the window [start_s, end_s] among the spans by their time."""
-    shape = Shape(np.array([start_s, end_s]), None, np.array([0.0, total.energy_j]))
+    knots_s = np.array([start_s, end_s])
+    shape = Shape(knots_s, None, np.array([0.0, total.energy_j]), start_s, end_s)
     own_j = self_energies(shape, spans)
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
