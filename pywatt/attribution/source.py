@@ -25,7 +25,7 @@ ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
 
-# How far behind a meter may be where nothing tells: NVML's power is published every 100 ms or faster.
+# How far behind a meter may be where nothing tells: NVML publishes power every 100 ms or faster.
 UNKNOWN_DELAY_S = 0.1
 
 
