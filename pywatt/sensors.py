@@ -262,7 +262,8 @@ def select(
     """
     if isinstance(choice, str) and choice == "auto":
         return _select_auto(devices, sys_root, children)
-    entries = [choice] if isinstance(choice, str | _core.Sensor) else list(choice)
+    is_one = isinstance(choice, str | _core.Sensor) or not isinstance(choice, Iterable)
+    entries = [choice] if is_one else list(choice)
     if not entries:
         raise ArgumentError("no sensor was given: leave `sensors` out for an automatic choice")
     discovery = None
