@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pywatt.attribution.lattice import (
+    UNKNOWN_DELAY_S,
     counter_curve,
     is_fine,
     poll_period_s,
@@ -24,9 +25,6 @@ ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
-
-# How far behind a meter may be where nothing tells: NVML's power is published every 100 ms or faster.
-UNKNOWN_DELAY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
