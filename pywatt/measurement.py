@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -12,7 +14,7 @@ import numpy as np
 from pywatt import _core, windows
 from pywatt.attribution.result import SpanEnergy, WindowEnergy
 from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
-from pywatt.errors import PywattError
+from pywatt.errors import ArgumentError, PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
@@ -42,7 +44,9 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
 
     Args:
         sensors: ``auto`` (all meters of this machine; where there is none, the software estimate of
-            the CPU), names from `pywatt.sensors()`, or sensor objects.
+            the CPU), names from `pywatt.sensors()`, or sensor objects. Where GPUs have meters and
+            the CPU has none, ``auto`` adds no estimate to what was measured, and a note says so:
+            name ``cpu:estimated`` too to have it.
         rate_hz: readings a second, 1 to 10,000.
         clock: a `ScriptedClock` for tests.
 
@@ -60,21 +64,17 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
     ) -> None:
         self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
         # A rate out of range or an unknown sensor is told here, not amid the user's run.
-        self._next: Measurement | None = self._make()
-        self._entered: list[Measurement] = []
-
-    def _make(self) -> Measurement:
-        selection = select(self._options["sensors"])
-        monitor = Monitor(
-            selection.sensors, rate_hz=self._options["rate_hz"], clock=self._options["clock"]
-        )
-        return Measurement(monitor, selection.notes)
+        self._ready = [_open(**self._options)]
+        self._entered = _Entered()
 
     def __enter__(self) -> Measurement:
         """Start; returns the measurement, which has its figures after the block."""
-        measurement, self._next = self._next or self._make(), None
+        try:
+            measurement = self._ready.pop()
+        except IndexError:
+            measurement = _open(**self._options)
         measurement._begin()
-        self._entered.append(measurement)
+        self._entered.stack.append(measurement)
         return measurement
 
     def __exit__(
@@ -84,22 +84,51 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         traceback: TracebackType | None,
     ) -> None:
         """End, also after an exception; what was measured until then is kept."""
-        self._entered.pop()._end()
+        self._entered.stack.pop()._end()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Measure every call of `function`; its `measurement` is that of the last finished call."""
+        """Measure every call of `function`; its `measurement` is that of the last finished call.
+
+        Raises:
+            ArgumentError: a generator or coroutine function, whose work is done after its call.
+        """
+        later = (
+            inspect.isgeneratorfunction,
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_one(function) for is_one in later):
+            raise ArgumentError(
+                f"a call of {function.__qualname__} returns before its work is done: use "
+                "`with pywatt.measure()` inside it instead of the decorator"
+            )
         options = self._options
+        self._ready.clear()  # every call opens its own
 
         @functools.wraps(function)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
-            with measure(**options) as measurement:
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    measured.measurement = measurement  # type: ignore[attr-defined]
+            measurement = _open(**options)
+            measurement._begin()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                measurement._end()
+                measured.measurement = measurement  # type: ignore[attr-defined]
 
         measured.measurement = None  # type: ignore[attr-defined]
         return measured
+
+
+class _Entered(threading.local):
+    """The measurements that a thread is in, through one `measure`; blocks nest within a thread."""
+
+    def __init__(self) -> None:
+        self.stack: list[Measurement] = []
+
+
+def _open(sensors: SensorChoice, rate_hz: float, clock: _core.Clock | None) -> Measurement:
+    selection = select(sensors)
+    return Measurement(Monitor(selection.sensors, rate_hz=rate_hz, clock=clock), selection.notes)
 
 
 class Measurement:
@@ -178,7 +207,8 @@ class Measurement:
         """Time from the beginning of the block to its end (or to now, inside it) in s."""
         if self._start_s is None:
             return 0.0
-        return (self._end_s or self._monitor.clock.now_s()) - self._start_s
+        end_s = self._monitor.clock.now_s() if self._end_s is None else self._end_s
+        return end_s - self._start_s
 
     @property
     def power_w(self) -> float | None:

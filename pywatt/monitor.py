@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -49,6 +50,7 @@ class Monitor:
             if self.sensors
             else None
         )
+        self._last_reading_s = -math.inf  # set by stop_after
 
     def __enter__(self) -> Monitor:
         """Start sampling; returns when every sensor has been read once."""
@@ -83,14 +85,19 @@ class Monitor:
         """Let the thread end by itself once it has seen what it must after `end_s`."""
         if self._sampler is not None:
             if self.settle_s > 0.0:
-                self._sampler.stop_at(end_s + self.settle_s)
+                self._last_reading_s = end_s + self.settle_s
+                self._sampler.stop_at(self._last_reading_s)
             else:
                 self._sampler.stop()
 
     def wait(self) -> None:
-        """Wait for the end that `stop_after` has set."""
-        while self._sampler is not None and self._sampler.running():
+        """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does."""
+        if self._sampler is None:
+            return
+        while self._sampler.running() and self.clock.now_s() < self._last_reading_s:
             time.sleep(0.005)
+        # The thread ends by itself; this takes it back, or gives it up where a driver holds it.
+        self._sampler.stop()
 
     @property
     def running(self) -> bool:
@@ -114,7 +121,8 @@ class Monitor:
                 continue
             traces[name] = trace
             if trace.ended is not None:
-                notes.append(f"the trace of {name} ended early: {trace.ended}")
+                after_s = f"{trace.duration_s:.3g} s after it began"
+                notes.append(f"the trace of {name} ended early, {after_s}: {trace.ended}")
         return traces, tuple(notes)
 
     @property

@@ -197,7 +197,7 @@ def _find_nvml(found: list[OpenSensor], missing: list[MissingSensor]) -> None:
     for device in devices:
         name = f"nvml:{device.index}"
         try:
-            sensor = _core.NvmlSensor(name, device.uuid)
+            sensor = _core.NvmlSensor(name, device.uuid, nvml.MIG_NOTE if device.mig else "")
         except PywattError as error:
             missing.append(MissingSensor(name, str(error)))
         else:
@@ -254,16 +254,22 @@ def select(
         children: let the software estimate cover child processes instead of this one.
 
     Returns:
-        The sensors; with ``auto``, meters where there are any for a device, else for the CPU the
-        software estimate, with a note.
+        The sensors; with ``auto``, meters where there are any for a device. Where the CPU has none
+        it is estimated if it was named in `devices` or if there is no meter at all, else left out;
+        a note says which.
 
     Raises:
         ArgumentError: a name that is not known here; the message lists those that are.
     """
     if isinstance(choice, str) and choice == "auto":
         return _select_auto(devices, sys_root, children)
-    is_one = isinstance(choice, str | _core.Sensor) or not isinstance(choice, Iterable)
-    entries = [choice] if is_one else list(choice)
+    if isinstance(choice, str | _core.Sensor):
+        choice = [choice]
+    elif not isinstance(choice, Iterable):
+        raise ArgumentError(
+            f"sensors must be 'auto', names or sensor objects, not {type(choice).__name__}"
+        )
+    entries = list(choice)
     if not entries:
         raise ArgumentError("no sensor was given: leave `sensors` out for an automatic choice")
     discovery = None
@@ -283,7 +289,18 @@ def select(
                 f"two sensors are called {sensor.core.name!r}: give them other names"
             )
         selected[sensor.core.name] = sensor
-    return Selection(tuple(selected.values()))
+    chosen = tuple(selected.values())
+    _check_names(chosen)
+    return Selection(chosen)
+
+
+def _check_names(chosen: Iterable[OpenSensor]) -> None:
+    """Refuse what would write two traces under one name."""
+    seen: set[str] = set()
+    for name in (info.name for sensor in chosen for info in sensor.infos):
+        if name in seen:
+            raise ArgumentError(f"two sensors give readings called {name!r}: rename one")
+        seen.add(name)
 
 
 def _by_name(name: str, discovery: Discovery) -> OpenSensor:
@@ -304,16 +321,28 @@ def _select_auto(devices: Iterable[str] | None, sys_root: str, children: bool) -
     missing: list[MissingSensor] = []
     if wanted is None or "cpu" in wanted:
         _find_rapl(sys_root, chosen, missing)
+    cpu_metered = bool(chosen)
     if wanted is None:
         _find_nvml(chosen, missing)
     else:
         for device in sorted(wanted - {"cpu"}):
             _find_torch_device(device, chosen, notes)
-    if chosen or (wanted is not None and "cpu" not in wanted):
+    if cpu_metered or (wanted is not None and "cpu" not in wanted):
+        # Kinds that are absent as a whole ("nvml") are no news; a card or a zone that fails is.
+        notes += [f"{m.name} is not covered: {m.reason}" for m in missing if ":" in m.name]
         return Selection(tuple(chosen), tuple(notes))
     why = "; ".join(f"{entry.name}: {entry.reason}" for entry in missing)
+    if wanted is None and chosen:
+        # An estimate that nobody asked for would make the sum of exact meters a guess.
+        known = ", ".join(repr(sensor.core.name) for sensor in chosen)
+        notes.append(
+            f"no power meter covers the CPU, whose energy is left out ({why}); to add an estimate "
+            f"of it: sensors=[{known}, {ESTIMATED_CPU!r}]"
+        )
+        return Selection(tuple(chosen), tuple(notes))
     notes.append(f"no power meter covers the CPU, so its energy is estimated ({why})")
-    return Selection((OpenSensor(estimated_cpu(children=children), "cpu"),), tuple(notes))
+    chosen.append(OpenSensor(estimated_cpu(children=children), "cpu"))
+    return Selection(tuple(chosen), tuple(notes))
 
 
 def _find_torch_device(device: str, chosen: list[OpenSensor], notes: list[str]) -> None:
@@ -324,8 +353,11 @@ def _find_torch_device(device: str, chosen: list[OpenSensor], notes: list[str]) 
         notes.append(f"no sensor is known for device {device}: its energy is unavailable")
         return
     try:
-        identity, note = nvml.device_of_torch(int(ordinal or 0))
-        index = nvml.index_of(identity)
+        cards = nvml.devices()
+        identity, note = nvml.device_of_torch(int(ordinal or 0), devices=cards)
+        index = next(
+            card.index for card in cards if identity in (card.uuid, card.pci_bus_id, *card.mig)
+        )
         chosen.append(OpenSensor(_core.NvmlSensor(f"nvml:{index}", identity, note), device))
     except PywattError as error:
         notes.append(f"the energy of {device} is unavailable: {error}")

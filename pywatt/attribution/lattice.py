@@ -51,6 +51,9 @@ def is_fine(trace: Trace) -> bool:
     return period_s is not None and period_s <= 2.0 * poll_period_s(trace)
 
 
+# How far behind a meter may be where nothing tells: NVML's power is published at least this often.
+UNKNOWN_DELAY_S = 0.1
+
 # How much a load varies is judged from so many intervals on its side of an edge: from the near ones
 # where the load goes on across the edge, from all where it begins or ends there.
 NEAR_INTERVALS = 4
@@ -293,12 +296,19 @@ def power_curve(power: Trace) -> LatticeCurve | None:
     period_s = update_period_s(power)
     if period_s is None:
         return None
-    ends_s = np.concatenate((power.run_first_s[1:] - period_s, [power.end_s]))
-    times_s = np.concatenate(([power.run_first_s[0] - period_s], ends_s))
-    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * power.run_value)))
+    if power.sensor.update_period_s is None and power.quality is not None:
+        # A steady load shows the same value many times, so that its changes are rarer than updates.
+        period_s = min(period_s, max(UNKNOWN_DELAY_S, poll_period_s(power)))
+    # A value that is shown for several periods was published as often: the load was steady then.
+    begins_s = np.append(power.run_first_s - period_s, power.end_s)
+    periods = np.maximum(1, np.rint(np.diff(begins_s) / period_s).astype(int))
+    first = np.concatenate(([0], np.cumsum(periods)))
+    times_s = np.interp(np.arange(first[-1] + 1), first, begins_s)
+    values_w = np.repeat(power.run_value, periods)
+    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * values_w)))
     # How much of each period a value is the mean of is not known: it may be a small part.
-    mean_w = np.average(power.run_value, weights=np.diff(times_s))
-    unseen_w = np.sqrt(np.average((power.run_value - mean_w) ** 2, weights=np.diff(times_s)))
+    mean_w = np.average(values_w, weights=np.diff(times_s))
+    unseen_w = np.sqrt(np.average((values_w - mean_w) ** 2, weights=np.diff(times_s)))
     timing_s = float(period_s / np.sqrt(12.0))
     return LatticeCurve(
         times_s, energy_j, timing_s, float(unseen_w), power.run_first_s, power.run_value

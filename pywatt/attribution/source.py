@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pywatt.attribution.lattice import (
+    UNKNOWN_DELAY_S,
     counter_curve,
     is_fine,
     poll_period_s,
@@ -25,17 +26,19 @@ ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
 
-# How far behind a meter may be where nothing tells: NVML publishes power every 100 ms or faster.
-UNKNOWN_DELAY_S = 0.1
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing whose power is metered: its power trace, its energy counter, or both."""
+    """One thing whose power is metered: its power trace, its energy counter, or both.
+
+    `silent` is set where it was read and gave nothing: then its energy is not known, and neither is
+    any sum that it belongs to.
+    """
 
     name: str
     power: Trace | None = None
     counter: Trace | None = None
+    silent: SensorInfo | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -45,6 +48,8 @@ class Source:
     @property
     def info(self) -> SensorInfo:
         """The sensor that the total comes from."""
+        if self.silent is not None:
+            return self.silent
         return self.traces[0].sensor
 
     @classmethod
@@ -55,7 +60,7 @@ class Source:
 
 
 def sources_of(traces: Mapping[str, Trace], infos: Iterable[SensorInfo] = ()) -> tuple[Source, ...]:
-    """Group traces into sources whose energies may be added: none of them contains another.
+    """Group sensors into sources whose energies may be added: none of them contains another.
 
     Args:
         traces: traces by sensor name.
@@ -64,16 +69,18 @@ def sources_of(traces: Mapping[str, Trace], infos: Iterable[SensorInfo] = ()) ->
     known = {info.name: info for info in infos} | {n: t.sensor for n, t in traces.items()}
     has_added = any(info.domain in ADDED_DOMAINS for info in known.values())
     grouped: dict[tuple[str, str], Source] = {}
-    for name, trace in traces.items():
-        info = trace.sensor
+    for name, info in known.items():
         if has_added and info.domain not in ADDED_DOMAINS:
             continue
         container = known.get(info.contained_in)
         if container is not None and (container.domain in ADDED_DOMAINS or not has_added):
             continue
         key = (info.source or name, info.domain)
-        source = grouped.get(key, Source(key[0]))
-        if info.kind == "counter":
+        source = grouped.get(key, Source(key[0], silent=info))
+        trace = traces.get(name)
+        if trace is None:
+            grouped[key] = source
+        elif info.kind == "counter":
             grouped[key] = Source(source.name, source.power, trace)
         else:
             grouped[key] = Source(source.name, trace, source.counter)
