@@ -14,6 +14,7 @@ from pywatt.attribution.result import SpanEnergy
 from pywatt.attribution.source import Source, WindowEnergy, sources_of, window_energy
 from pywatt.errors import PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.renderers.encoding import encodable
 from pywatt.sensors import SensorChoice, select
 from pywatt.spans import RecordedSpans
 from pywatt.trace import Trace
@@ -232,7 +233,7 @@ class Measurement:
         origin = "estimated" if self.estimated else "measured"
         sensors = ", ".join(source.name for source in self._found().sources)
         power = "" if self.power_w is None else f", {self.power_w:.4g} W"
-        return (
+        return encodable(
             f"{self.energy_j:.4g} ± {self.energy_j_std:.2g} J over {duration}{power} "
             f"({origin}: {sensors})"
         )
