@@ -215,9 +215,14 @@ def sensors(*, sys_root: str = "/sys") -> tuple[SensorInfo, ...]:
         the cost of one reading of each. Ask for one by its `source`:
         ``pywatt.measure(sensors=["nvml:0"])``.
     """
+    return with_reading_cost(discover(sys_root=sys_root))
+
+
+def with_reading_cost(discovery: Discovery) -> tuple[SensorInfo, ...]:
+    """Measure what one reading of each sensor costs; one entry for each of their values."""
     return tuple(
         replace(info, reading_cost_s=cost_s)
-        for sensor in discover(sys_root=sys_root).found
+        for sensor in discovery.found
         for cost_s in [_reading_cost_s(sensor)]
         for info in sensor.infos
     )
@@ -306,10 +311,14 @@ def _select_auto(devices: Iterable[str] | None, sys_root: str, children: bool) -
     else:
         for device in sorted(wanted - {"cpu"}):
             _find_torch_device(device, chosen, notes)
+    if wanted is None and chosen and all(sensor.device != "cpu" for sensor in chosen):
+        notes.append("no power meter covers the CPU: its energy is not included")
     if chosen or (wanted is not None and "cpu" not in wanted):
         return Selection(tuple(chosen), tuple(notes))
-    why = "; ".join(f"{entry.name}: {entry.reason}" for entry in missing)
-    notes.append(f"no power meter covers the CPU, so its energy is estimated ({why})")
+    notes.append(
+        "no power meter covers the CPU, so its energy is estimated; 'pywatt sensors' says what was "
+        "looked for and why it cannot be read"
+    )
     return Selection((OpenSensor(estimated_cpu(children=children), "cpu"),), tuple(notes))
 
 
