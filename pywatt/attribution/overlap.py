@@ -95,7 +95,12 @@ def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:
     first, last = np.searchsorted(trace.time_s, (start_s, end_s))
     inside = slice(max(0, int(first) - 1), int(last) + 1)
     if trace.power_w is not None:
-        power_w = trace.power_w[inside]
+        power_w, weight_s = trace.power_w[inside], None
     else:
-        power_w = np.diff(trace.energy_j[inside]) / np.diff(trace.time_s[inside])
-    return float(np.std(power_w)) if len(power_w) > 1 else 0.0
+        # By time: two readings that happen to lie close together tell little of the power.
+        weight_s = np.diff(trace.time_s[inside])
+        power_w = np.diff(trace.energy_j[inside]) / weight_s
+    if len(power_w) < 2:
+        return 0.0
+    mean_w = np.average(power_w, weights=weight_s)
+    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight_s)))
