@@ -135,12 +135,7 @@ class ModuleHooks:
         names = [entry.name for entry in self.entries] + self.windows
         name, parent = self.recorder.paths()
         on_device = np.array([self.device_of(n) in chosen for n in name], dtype=bool)
-        nearest = parent.copy()
-        for path in range(len(nearest)):
-            above = nearest[path]
-            # Parents come before children, so what lies above is already settled.
-            nearest[path] = above if above < 0 or on_device[above] else nearest[above]
-        return _DeviceSpans(names, CallPaths(name, parent, nearest), self, on_device)
+        return _DeviceSpans(names, CallPaths.of(name, parent, on_device), self, on_device)
 
 
 class _DeviceSpans(Spans):

@@ -59,7 +59,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         clock: _core.Clock | None = None,
     ) -> None:
         self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
-        # A rate out of range or an unknown sensor is told here, not in the middle of the user's run.
+        # A rate out of range or an unknown sensor is told here, not amid the user's run.
         self._next: Measurement | None = self._make()
         self._entered: list[Measurement] = []
 

@@ -22,7 +22,7 @@ def preserved_state(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
     ]
     generator_state = torch.get_rng_state()
-    uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # untyped in torch
     cuda_states = torch.cuda.get_rng_state_all() if uses_cuda else []
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002  (the user may draw from the global one)

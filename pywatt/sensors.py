@@ -166,8 +166,8 @@ def _find_rapl(sys_root: str, found: list[OpenSensor], missing: list[MissingSens
     zones = _core.find_rapl_zones(sys_root)
     if not zones:
         reason = (
-            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no RAPL; "
-            "on bare metal try 'sudo modprobe intel_rapl_msr'"
+            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no "
+            "RAPL; on bare metal try 'sudo modprobe intel_rapl_msr'"
         )
         missing.append(MissingSensor("rapl", reason))
     for zone in zones:

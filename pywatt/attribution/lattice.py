@@ -1,8 +1,8 @@
 """Slow meters: what is known at the moments when they show something new, and in between.
 
-A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that is
-published every 100 ms describes the time before it was published. A window's edges rarely fall on a
-move, so what is assumed around each edge decides how good a short window can be.
+A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that
+is published every 100 ms describes the time before it was published. A window's edges rarely fall
+on a move, so what is assumed around each edge decides how good a short window can be.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def poll_period_s(trace: Trace) -> float:
 def update_period_s(trace: Trace) -> float | None:
     """Time between fresh values of a trace in s; None where it moved too little to tell.
 
-    The sensor's own word where it has one, else the typical time between changes. Readings that
-    happen to repeat look like longer gaps, hence a low quantile.
+    The sensor's own word where it has one, else the time between changes. Fresh values that happen
+    to repeat look like longer gaps, and a late reading makes one gap shorter and another longer,
+    hence a low quantile.
     """
     polls_s = poll_period_s(trace)
     declared_s = trace.sensor.update_period_s
@@ -39,13 +40,65 @@ def update_period_s(trace: Trace) -> float | None:
         # Given by the user, not sampled: every reading counts as fresh.
         return polls_s
     gaps_s = np.diff(trace.changed_s)
-    return max(float(np.quantile(gaps_s, 0.25)), polls_s) if len(gaps_s) >= 2 else None
+    return (
+        max(float(np.quantile(gaps_s, 0.1, method="lower")), polls_s) if len(gaps_s) >= 2 else None
+    )
 
 
 def is_fine(trace: Trace) -> bool:
     """Tell whether nearly every reading is fresh, so that the polled curve is the power's own."""
     period_s = update_period_s(trace)
     return period_s is not None and period_s <= 2.0 * poll_period_s(trace)
+
+
+# How much a load varies is judged from so many intervals on its side of an edge: from the near ones
+# where the load goes on across the edge, from all where it begins or ends there.
+NEAR_INTERVALS = 4
+WIDE_INTERVALS = 20
+
+# No load is steadier than this, one standard deviation as a share of its power.
+STEADY_STD = 0.005
+
+# How likely the load changes at a window's edge itself: nearly always where one side's power is
+# never seen on the other, since the user's work begins and ends there; else seldom.
+PRIOR_DISTINCT = 0.95
+PRIOR_ALIKE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Power on one side of an edge in W.
+
+    Attributes:
+        power_w: mean over what is nearest to the edge.
+        near_std_w: one standard deviation of the power over a part of an interval, close by.
+        wide_std_w: the same over a longer time.
+        low_w: lowest power seen on this side.
+        high_w: highest power seen on this side.
+    """
+
+    power_w: float
+    near_std_w: float
+    wide_std_w: float
+    low_w: float
+    high_w: float
+
+    @classmethod
+    def steady(cls, power_w: float) -> _Level:
+        """A power that was seen once."""
+        std_w = STEADY_STD * abs(power_w)
+        return cls(power_w, std_w, std_w, power_w, power_w)
+
+    @classmethod
+    def unknown_beside(cls, other: _Level | None) -> _Level:
+        """A power of which only the other side of the edge is known: half of it, give or take."""
+        half_w = 0.5 * other.power_w if other is not None else 0.0
+        return cls(half_w, half_w, half_w, half_w, half_w)
+
+    def holds(self, power_w: float) -> bool:
+        """Tell whether such a power was seen on this side."""
+        margin_w = 0.05 * self.high_w
+        return self.low_w - margin_w <= power_w <= self.high_w + margin_w
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,108 +108,181 @@ class LatticeCurve:
     Attributes:
         time_s: the moments, growing, at least two.
         energy_j: energy up to each.
-        before_w: power before the first moment; None where nothing tells.
-        after_w: power after the last moment; None where nothing tells.
         timing_s: how well the moments are known, one standard deviation.
+        unseen_std_w: standard deviation of the mean power of one interval; 0 for a counter.
+        reading_s: when power was read beside; empty where it was not.
+        reading_w: what was read then.
     """
 
     time_s: FloatArray
     energy_j: FloatArray
-    before_w: float | None
-    after_w: float | None
     timing_s: float
+    unseen_std_w: float
+    reading_s: FloatArray
+    reading_w: FloatArray
 
     def window(self, start_s: float, end_s: float) -> WindowEnergy:
         """Energy of a window, with the standard deviation that its two edges have."""
         first_j, first_std = self._at(start_s)
         last_j, last_std = self._at(end_s)
-        return WindowEnergy(last_j - first_j, float(np.hypot(first_std, last_std)))
-
-    def _slope_w(self, k: int) -> float | None:
-        """Mean power between moments k and k + 1; beyond the ends what is known there."""
-        if k < 0:
-            return self.before_w
-        if k >= len(self.time_s) - 1:
-            return self.after_w
-        step_s = self.time_s[k + 1] - self.time_s[k]
-        return float((self.energy_j[k + 1] - self.energy_j[k]) / step_s)
+        edges_std = float(np.hypot(first_std, last_std))
+        # Intervals whose mean is not known exactly err independently of one another.
+        step_s = float(np.median(np.diff(self.time_s)))
+        unseen_std = self.unseen_std_w * float(np.sqrt(max(0.0, end_s - start_s) * step_s))
+        return WindowEnergy(last_j - first_j, float(np.hypot(edges_std, unseen_std)))
 
     def _at(self, time_s: float) -> tuple[float, float]:
         """Energy up to a moment, and its standard deviation."""
         last = len(self.time_s) - 1
         if time_s < self.time_s[0]:
-            return self._beyond(0, time_s, self._slope_w(-1), self._slope_w(0))
+            return self._beyond(0, time_s, self._before(0) or self._after(-1))
         if time_s > self.time_s[last]:
-            return self._beyond(last, time_s, self._slope_w(last), self._slope_w(last - 1))
+            return self._beyond(last, time_s, self._after(last - 1) or self._before(last))
         k = min(int(np.searchsorted(self.time_s, time_s, side="right")) - 1, last - 1)
         step_s = float(self.time_s[k + 1] - self.time_s[k])
         into_s = time_s - float(self.time_s[k])
-        mean_w = self._slope_w(k)
-        assert mean_w is not None
-        before_j = float(self.energy_j[k])
-        linear_j = before_j + mean_w * into_s
-        timing_std = abs(mean_w) * self.timing_s
-        a_w, b_w = self._slope_w(k - 1), self._slope_w(k + 1)
-        if a_w is not None and b_w is not None:
-            one_step_j = _one_step(mean_w, step_s, into_s, a_w, b_w)
-            if one_step_j is not None:
-                doubt_j = abs(before_j + one_step_j - linear_j) / 3.0
-                return before_j + one_step_j, float(np.hypot(timing_std, doubt_j))
-        # Nothing tells when within the interval the power changed: spread it evenly.
-        neighbors = [w for w in (a_w, b_w) if w is not None]
-        spread_w = max((abs(mean_w - w) for w in neighbors), default=abs(mean_w))
-        return linear_j, float(np.hypot(timing_std, spread_w * step_s / 6.0))
+        step_j = float(self.energy_j[k + 1] - self.energy_j[k])
+        part_j, part_std = _part_of_interval(
+            step_j, step_s, into_s, self._before(k), self._after(k)
+        )
+        timing_std = abs(step_j / step_s) * self.timing_s
+        return float(self.energy_j[k]) + part_j, float(np.hypot(part_std, timing_std))
 
-    def _beyond(
-        self, knot: int, time_s: float, power_w: float | None, nearest_w: float | None
-    ) -> tuple[float, float]:
+    def _before(self, k: int) -> _Level | None:
+        """Power just before interval k."""
+        if k > 0:
+            return self._level(np.arange(k - 1, max(-1, k - 1 - WIDE_INTERVALS), -1))
+        # Nothing moved before: what the power sensor showed first was published before the start.
+        return _Level.steady(float(self.reading_w[0])) if len(self.reading_w) else None
+
+    def _after(self, k: int) -> _Level | None:
+        """Power just after interval k."""
+        intervals = len(self.time_s) - 1
+        if k + 1 < intervals:
+            return self._level(np.arange(k + 1, min(intervals, k + 1 + WIDE_INTERVALS)))
+        index = int(np.searchsorted(self.reading_s, self.time_s[-1], side="right"))
+        return _Level.steady(float(self.reading_w[index])) if index < len(self.reading_w) else None
+
+    def _level(self, intervals: npt.NDArray[np.int_]) -> _Level:
+        """Power of the first of these intervals, the nearest, and how much it varies over them."""
+        steps_s = self.time_s[intervals + 1] - self.time_s[intervals]
+        powers_w = (self.energy_j[intervals + 1] - self.energy_j[intervals]) / steps_s
+        power_w = float(powers_w[0])
+        near_std_w = self._spread_w(intervals[:NEAR_INTERVALS], powers_w[:NEAR_INTERVALS])
+        wide_std_w = self._spread_w(intervals, powers_w)
+        seen_w = np.concatenate((powers_w, self._readings_in(intervals)))
+        least_w = STEADY_STD * abs(power_w)
+        return _Level(
+            power_w,
+            max(near_std_w, least_w),
+            max(wide_std_w, least_w),
+            float(np.min(seen_w)),
+            float(np.max(seen_w)),
+        )
+
+    def _spread_w(self, intervals: npt.NDArray[np.int_], powers_w: FloatArray) -> float:
+        """Standard deviation of the power over less than an interval.
+
+        A load that keeps the sensor's own period looks steady to it; that it is not shows where the
+        readings, which see a part of each period, differ from the counter's mean.
+        """
+        readings_w = self._readings_in(intervals)
+        spread_w = float(np.std(powers_w))
+        if len(readings_w) == 0:
+            return spread_w
+        hidden_w = abs(float(np.mean(readings_w)) - float(np.mean(powers_w)))
+        return max(spread_w, float(np.std(readings_w)), hidden_w)
+
+    def _readings_in(self, intervals: npt.NDArray[np.int_]) -> FloatArray:
+        """What the power sensor showed at the end of each interval, so far as it had begun."""
+        index = np.searchsorted(self.reading_s, self.time_s[intervals + 1], side="right") - 1
+        return self.reading_w[index[index > 0]]
+
+    def _beyond(self, knot: int, time_s: float, level: _Level | None) -> tuple[float, float]:
         """Go on from the first or last known moment with a power seen near it."""
         away_s = time_s - float(self.time_s[knot])
-        going_on_w = power_w if power_w is not None else (nearest_w or 0.0)
-        change_w = abs(going_on_w - nearest_w) if nearest_w is not None else abs(going_on_w)
-        doubt_w = max(change_w, 0.3 * abs(going_on_w))
-        std_j = float(np.hypot(abs(going_on_w) * self.timing_s, doubt_w * away_s / np.sqrt(3.0)))
-        return float(self.energy_j[knot]) + going_on_w * away_s, std_j
+        near = level or _Level.steady(0.0)
+        doubt_w = max(near.wide_std_w, 0.3 * abs(near.power_w))
+        std_j = float(np.hypot(near.power_w * self.timing_s, doubt_w * away_s))
+        return float(self.energy_j[knot]) + near.power_w * away_s, std_j
 
 
-def _one_step(mean_w: float, step_s: float, into_s: float, a_w: float, b_w: float) -> float | None:
-    """Energy of the first `into_s` of an interval whose power steps once, from a_w to b_w.
+def _part_of_interval(
+    step_j: float, step_s: float, into_s: float, before: _Level | None, after: _Level | None
+) -> tuple[float, float]:
+    """Energy of the first `into_s` of an interval whose whole energy is known; and its deviation.
 
-    The moment of the step follows from the interval's mean (subcell resolution, A. Harten, ENO
-    schemes with subcell resolution, J. Comput. Phys. 83, 1989). None where no such step can explain
-    the mean.
+    Two explanations are weighed by how well they fit the known energy. Either the load changed at
+    the edge itself, since that is where the user's work begins and ends: then both sides go on as
+    they were seen, each as far as it is steady. Or it stepped from one side's power to the other's
+    at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
+    Phys. 83, 1989).
     """
-    if not min(a_w, b_w) <= mean_w <= max(a_w, b_w) or abs(a_w - b_w) < 1e-3 * max(a_w, b_w):
-        return None
-    switch_s = (mean_w - b_w) * step_s / (a_w - b_w)
-    return a_w * min(into_s, switch_s) + b_w * max(0.0, into_s - switch_s)
+    rest_s = step_s - into_s
+    linear_j = step_j * into_s / step_s
+    if before is None and after is None:
+        return linear_j, abs(step_j) / 6.0
+    before = before or _Level.unknown_beside(after)
+    after = after or _Level.unknown_beside(before)
+    distinct = not (before.holds(after.power_w) or after.holds(before.power_w))
+    prior = PRIOR_DISTINCT if distinct else PRIOR_ALIKE
+    # A load that goes on across the edge varies on both sides alike, though one may show little.
+    alike_std_w = max(before.near_std_w, after.near_std_w)
+    before_std_w = before.wide_std_w if distinct else alike_std_w
+    after_std_w = after.wide_std_w if distinct else alike_std_w
+    first_var = (before_std_w * into_s) ** 2
+    rest_var = (after_std_w * rest_s) ** 2
+    var = first_var + rest_var
+    missing_j = step_j - before.power_w * into_s - after.power_w * rest_s
+    at_edge_j = before.power_w * into_s + (missing_j * first_var / var if var > 0 else 0.0)
+    at_edge_var = first_var * rest_var / var if var > 0 else 0.0
+    at_edge_fit = 0.0
+    if var > 0:
+        at_edge_fit = prior * np.exp(-(missing_j**2) / (2 * var)) / np.sqrt(2 * np.pi * var)
+
+    change_w = before.power_w - after.power_w
+    elsewhere_fit = 0.0
+    elsewhere_j = linear_j
+    if change_w != 0.0:
+        switch_s = (step_j - after.power_w * step_s) / change_w
+        if 0.0 <= switch_s <= step_s:
+            elsewhere_fit = (1.0 - prior) / (abs(change_w) * step_s)
+            elsewhere_j = before.power_w * min(into_s, switch_s)
+            elsewhere_j += after.power_w * max(0.0, into_s - switch_s)
+    if at_edge_fit + elsewhere_fit < 1e-12:
+        # Something short happened in the interval, and nothing tells when: spread it evenly.
+        spread_w = abs(missing_j) / step_s + before_std_w + after_std_w
+        return linear_j, float(spread_w * step_s / 4.0)
+    share = at_edge_fit / (at_edge_fit + elsewhere_fit)
+    part_j = share * at_edge_j + (1.0 - share) * elsewhere_j
+    var_j = share * at_edge_var + (1.0 - share) * min(first_var, rest_var)
+    var_j += share * (1.0 - share) * (at_edge_j - elsewhere_j) ** 2
+    return float(part_j), float(np.sqrt(var_j))
 
 
 def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
-    """What a slow counter tells, with the power beside it for the time before its first move.
+    """What a slow counter tells, with the power that was read beside it.
 
     None where the counter never moved and nothing says that it should have.
     """
-    timing_s = poll_period_s(counter) / np.sqrt(12.0)
+    timing_s = float(poll_period_s(counter) / np.sqrt(12.0))
+    reading_s = power.run_first_s if power is not None else np.zeros(0)
+    reading_w = power.run_value if power is not None else np.zeros(0)
     moves_s = counter.changed_s
-    period_s = update_period_s(counter)
     if len(moves_s) == 0:
         declared_s = counter.sensor.update_period_s
         if declared_s is None or counter.duration_s < 3.0 * declared_s:
             return None
         ends_s = counter.time_s[[0, -1]]
-        return LatticeCurve(ends_s, np.zeros(2), None, None, timing_s)
+        return LatticeCurve(ends_s, np.zeros(2), timing_s, 0.0, reading_s, reading_w)
+    period_s = update_period_s(counter)
     if period_s is None:
         # One or two moves: nothing says how long before them the first reading was published.
         period_s = float(moves_s[-1] - counter.start_s) / len(moves_s)
     # What the first reading showed was published one period before the first move.
     times_s = np.concatenate(([moves_s[0] - period_s], moves_s))
     energy_j = counter.run_value - counter.run_value[0]
-    before_w = after_w = None
-    if power is not None:
-        before_w = float(power.run_value[0])
-        after_w = _power_at(power, float(moves_s[-1]))
-    return LatticeCurve(times_s, energy_j, before_w, after_w, float(timing_s))
+    return LatticeCurve(times_s, energy_j, timing_s, 0.0, reading_s, reading_w)
 
 
 def power_curve(power: Trace) -> LatticeCurve | None:
@@ -167,13 +293,13 @@ def power_curve(power: Trace) -> LatticeCurve | None:
     period_s = update_period_s(power)
     if period_s is None:
         return None
-    times_s = np.concatenate((power.run_first_s - period_s, [power.end_s]))
+    ends_s = np.concatenate((power.run_first_s[1:] - period_s, [power.end_s]))
+    times_s = np.concatenate(([power.run_first_s[0] - period_s], ends_s))
     energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * power.run_value)))
-    before_w, after_w = float(power.run_value[0]), float(power.run_value[-1])
-    return LatticeCurve(times_s, energy_j, before_w, after_w, period_s / np.sqrt(12.0))
-
-
-def _power_at(power: Trace, time_s: float) -> float:
-    """The first value published after `time_s`, which describes the time around it, or the last."""
-    index = int(np.searchsorted(power.run_first_s, time_s, side="right"))
-    return float(power.run_value[min(index, len(power.run_value) - 1)])
+    # How much of each period a value is the mean of is not known: it may be a small part.
+    mean_w = np.average(power.run_value, weights=np.diff(times_s))
+    unseen_w = np.sqrt(np.average((power.run_value - mean_w) ** 2, weights=np.diff(times_s)))
+    timing_s = float(period_s / np.sqrt(12.0))
+    return LatticeCurve(
+        times_s, energy_j, timing_s, float(unseen_w), power.run_first_s, power.run_value
+    )

@@ -25,6 +25,9 @@ ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
 
+# How far behind a meter may be where nothing tells: NVML publishes power every 100 ms or faster.
+UNKNOWN_DELAY_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -90,10 +93,12 @@ def window_energy(source: Source, start_s: float, end_s: float) -> WindowEnergy 
         if curve is not None:
             return curve.window(start_s, end_s)
     if source.power is not None and _reaches(source.power, start_s, end_s):
-        curve = None if is_fine(source.power) else power_curve(source.power)
+        if is_fine(source.power):
+            return _fine_window(source.power, start_s, end_s)
+        curve = power_curve(source.power)
         if curve is not None:
             return curve.window(start_s, end_s)
-        return _fine_window(source.power, start_s, end_s)
+        return _unknown_delay_window(source.power, start_s, end_s)
     return None
 
 
@@ -137,6 +142,13 @@ def _fine_window(trace: Trace, start_s: float, end_s: float) -> WindowEnergy:
     edges = (_edge_std_j(trace, float(first_s)), _edge_std_j(trace, float(last_s)))
     quantum_j = trace.sensor.resolution if trace.power_w is None else 0.0
     return WindowEnergy(energy_j, float(np.hypot(np.hypot(*edges), quantum_j / np.sqrt(6.0))))
+
+
+def _unknown_delay_window(power: Trace, start_s: float, end_s: float) -> WindowEnergy:
+    """Energy from a power that moved too seldom to tell how far behind it is."""
+    polled = _fine_window(power, start_s, end_s)
+    delay_j = float(np.ptp(power.run_value)) * UNKNOWN_DELAY_S / np.sqrt(3.0)
+    return WindowEnergy(polled.energy_j, float(np.hypot(polled.energy_j_std, delay_j)))
 
 
 def _edge_std_j(trace: Trace, time_s: float) -> float:

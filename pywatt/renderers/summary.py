@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from pywatt.results import Profile
 from pywatt.renderers.numbers import quantity, with_std
 from pywatt.renderers.tree import Fold
+from pywatt.results import Profile
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
