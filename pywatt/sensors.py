@@ -262,8 +262,9 @@ def select(
     """
     if isinstance(choice, str) and choice == "auto":
         return _select_auto(devices, sys_root, children)
-    is_one = isinstance(choice, str | _core.Sensor) or not isinstance(choice, Iterable)
-    entries = [choice] if is_one else list(choice)
+    if isinstance(choice, str | _core.Sensor) or not isinstance(choice, Iterable):
+        choice = [choice]
+    entries = list(choice)
     if not entries:
         raise ArgumentError("no sensor was given: leave `sensors` out for an automatic choice")
     discovery = None

@@ -47,7 +47,7 @@ def window(name: str) -> Iterator[None]:
     Raises:
         ArgumentError: an empty name, or one that is not a string.
     """
-    if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # callers untyped
+    if not isinstance(name, str) or not name:
         raise ArgumentError(f"a window needs a name, such as 'prefill', not {name!r}")
     with ExitStack() as closing:
         for sink in tuple(_active):
