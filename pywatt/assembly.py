@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from datetime import datetime, timezone
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
+from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
 from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
@@ -31,26 +30,26 @@ class Recording:
     """All that one run has left behind.
 
     Attributes:
-        model: what ran.
         hooks: its spans and modules, taken off.
         infos: all sensors that were read.
         traces: what they gave, by name.
         start_s: beginning of the measured window on the clock of spans and traces.
         end_s: end of it.
         batches: how many batches went through.
+        training: whether the model was in training mode.
         samples: how many samples; None where not known.
         accuracy: accuracy over them.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
     """
 
-    model: nn.Module
     hooks: ModuleHooks
     infos: tuple[SensorInfo, ...]
     traces: Mapping[str, Trace]
     start_s: float
     end_s: float
     batches: int
+    training: bool
     samples: int | None
     accuracy: Accuracy
     notes: tuple[str, ...]
@@ -204,11 +203,16 @@ def _notes(
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"
-    yield from find_wholes(hooks.entries)
-    modules = layers[len(hooks.windows) :]
-    if modules and not any(layer.calls for layer in modules):
+    calls = [layer.calls for layer in layers[len(hooks.windows) :]]
+    yield from find_wholes(hooks.entries, calls)
+    if not any(calls):
         yield "no module was called inside the measurement: all energy is outside of the modules"
-    if recording.model.training:
+    if hooks.compiled_inside:
+        yield (
+            "torch.compile was at work during the measurement, and its energy is included: warm up "
+            "first, and profile the compiled module, not what is in it: hooks there break graphs up"
+        )
+    if recording.training:
         yield "the model was in training mode: call model.eval() first to profile inference"
     if hooks.recorder.threads > 1:
         yield "modules ran in several threads at once: their power is shared equally among them"
@@ -227,7 +231,7 @@ def _notes(
 def _environment(hooks: ModuleHooks) -> dict[str, str]:
     environment = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "pywatt": importlib.metadata.version("pywatt"),
+        "pywatt": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

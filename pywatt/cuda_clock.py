@@ -1,8 +1,9 @@
 """When work ran on a CUDA device, in the time of the host's clock.
 
 Kernels run after the call that launched them has returned, so their time is taken by events on the
-stream. Events carry no host time: two anchors, one before and one after everything, tie the device's
-clock to the host's, and what lies between is interpolated, since GPU clocks drift by 10 to 100 ppm.
+stream. Events carry no host time: two anchors, one before and one after everything, tie the
+device's clock to the host's, and what lies between is interpolated, since GPU clocks drift by 10 to
+100 ppm.
 Nothing is synchronized in between.
 """
 

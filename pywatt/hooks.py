@@ -15,7 +15,7 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.cuda_clock import CudaTimeline
-from pywatt.modules import ModuleEntry, compiled_call, module_entries, wraps_forward
+from pywatt.modules import ModuleEntry, frames_compiled, module_entries
 from pywatt.spans import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 Hook = Callable[..., None]
@@ -26,7 +26,8 @@ class ModuleHooks:
 
     Modules on the CPU are timed on the host's clock by native hooks. Modules on a CUDA device are
     timed by events on the stream that is current at the call, since their kernels run after the
-    hook has returned.
+    hook has returned. `compiled_inside` tells afterwards whether torch.compile was at work
+    meanwhile.
 
     Args:
         model: the model; its tree is taken when this is entered.
@@ -54,6 +55,8 @@ class ModuleHooks:
         }
         self._cuda_hooks = {d: _CudaHooks(self.recorder, t) for d, t in self.timelines.items()}
         self._attached = ExitStack()
+        self._frames_before = 0
+        self.compiled_inside = False
 
     @property
     def device(self) -> str:
@@ -67,6 +70,7 @@ class ModuleHooks:
 
     def __enter__(self) -> ModuleHooks:
         """Put the hooks on; if one cannot be put on, those before are taken off."""
+        self._frames_before = frames_compiled()
         with ExitStack() as attached:
             for timeline in self.timelines.values():
                 timeline.begin()
@@ -84,6 +88,7 @@ class ModuleHooks:
         """Take all hooks off and close what is open."""
         self._attached.close()
         self.recorder.close_all()
+        self.compiled_inside = frames_compiled() > self._frames_before
         for timeline in self.timelines.values():
             timeline.end()
 
@@ -100,10 +105,10 @@ class ModuleHooks:
     def _attach(self, attached: ExitStack, index: int, entry: ModuleEntry) -> None:
         before, after = self._hooks(index, entry.device)
         module = entry.module
-        if compiled_call(module) is not None:
-            _wrap_attribute(attached, module, "_compiled_call_impl", before, after)
-        elif wraps_forward(entry):
-            _wrap_attribute(attached, module, "forward", before, after)
+        if entry.timed_at is not None:
+            timed = _TimedCall(module, entry.timed_at, before, after)
+            attached.callback(timed.detach)
+            timed.attach()
         else:
             attached.callback(module.register_forward_pre_hook(before, prepend=True).remove)
             attached.callback(module.register_forward_hook(after, always_call=True).remove)
@@ -130,12 +135,7 @@ class ModuleHooks:
         names = [entry.name for entry in self.entries] + self.windows
         name, parent = self.recorder.paths()
         on_device = np.array([self.device_of(n) in chosen for n in name], dtype=bool)
-        nearest = parent.copy()
-        for path in range(len(nearest)):
-            above = nearest[path]
-            # Parents come before children, so what lies above is already settled.
-            nearest[path] = above if above < 0 or on_device[above] else nearest[above]
-        return _DeviceSpans(names, CallPaths(name, parent, nearest), self, on_device)
+        return _DeviceSpans(names, CallPaths.of(name, parent, on_device), self, on_device)
 
 
 class _DeviceSpans(Spans):
@@ -173,11 +173,22 @@ class _DeviceSpans(Spans):
             if len(kept.path):
                 yield kept
         for number, timeline in enumerate(self._timelines):
-            rows, start_s, end_s, stream = timeline.spans()
-            path = np.array([self._recorder.rows(int(r), 1)[2][0] for r in rows], dtype=np.int32)
-            # Streams, and devices, run side by side as threads do.
-            thread = (stream + 1000 * number).astype(np.uint32)
-            yield SpanBlock(start_s, end_s, path, thread)
+            yield from self._device_blocks(number, timeline)
+
+    def _device_blocks(self, number: int, timeline: CudaTimeline) -> Iterator[SpanBlock]:
+        """Give the spans of one timeline, together with their paths, which the recorder has."""
+        rows, start_s, end_s, stream = timeline.spans()
+        # Threads may have handed rows over in another order than the recorder's.
+        order = np.argsort(rows, kind="stable")
+        firsts = np.arange(0, len(self._recorder), BLOCK_SPANS)
+        places = np.searchsorted(rows, [*firsts, len(self._recorder)], sorter=order)
+        for first, begin, end in zip(firsts, places[:-1], places[1:], strict=True):
+            chosen = order[begin:end]
+            if len(chosen):
+                path = self._recorder.rows(int(first), BLOCK_SPANS)[2][rows[chosen] - first]
+                # Streams, and devices, run side by side as threads do.
+                thread = (stream[chosen] + 1000 * number).astype(np.uint32)
+                yield SpanBlock(start_s[chosen], end_s[chosen], path, thread)
 
 
 class _CudaHooks:
@@ -213,10 +224,17 @@ class _CudaHooks:
 
 
 class _TimedCall:
-    """Calls `inner` inside a span; a copied or pickled model gets `inner` itself back."""
+    """Stands in for a callable attribute of a module and calls it inside a span.
 
-    def __init__(self, inner: Callable[..., Any], before: Hook, after: Hook) -> None:
-        self._inner, self._before, self._after = inner, before, after
+    Only the instance's own dictionary is changed, which `detach` undoes to the letter. A copied or
+    pickled model gets the callable itself back.
+    """
+
+    def __init__(self, module: nn.Module, attribute: str, before: Hook, after: Hook) -> None:
+        self._home, self._attribute = module.__dict__, attribute
+        self._inner = getattr(module, attribute)
+        self._inner_is_own = attribute in self._home
+        self._before, self._after = before, after
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._before()
@@ -228,19 +246,18 @@ class _TimedCall:
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, (self._inner,)
 
+    def attach(self) -> None:
+        self._home[self._attribute] = self
 
-def _wrap_attribute(
-    attached: ExitStack, module: nn.Module, attribute: str, before: Hook, after: Hook
-) -> None:
-    """Time what an attribute of the instance calls; undone to the letter by `attached`."""
-    inner = getattr(module, attribute)
-    had = attribute in module.__dict__
-
-    def restore() -> None:
-        if had:
-            module.__dict__[attribute] = inner
-        else:
-            module.__dict__.pop(attribute, None)
-
-    attached.callback(restore)
-    module.__dict__[attribute] = _TimedCall(inner, before, after)
+    def detach(self) -> None:
+        """Go, also from under another profiler's that was put on later and stays."""
+        outer = self._home.get(self._attribute)
+        if outer is self:
+            if self._inner_is_own:
+                self._home[self._attribute] = self._inner
+            else:
+                del self._home[self._attribute]
+        while isinstance(outer, _TimedCall):
+            if outer._inner is self:
+                outer._inner, outer._inner_is_own = self._inner, self._inner_is_own
+            outer = outer._inner

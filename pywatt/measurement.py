@@ -17,6 +17,7 @@ from pywatt.attribution.result import SpanEnergy, WindowEnergy
 from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.renderers.encoding import encodable
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
 from pywatt.trace import Trace
@@ -64,7 +65,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         clock: _core.Clock | None = None,
     ) -> None:
         self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
-        # A rate out of range or an unknown sensor is told here, not in the middle of the user's run.
+        # A rate out of range or an unknown sensor is told here, not amid the user's run.
         self._ready = [_open(**self._options)]
         self._entered = _Entered()
 
@@ -262,7 +263,7 @@ class Measurement:
         origin = "estimated" if self.estimated else "measured"
         sensors = ", ".join(source.name for source in self._found().sources)
         power = "" if self.power_w is None else f", {self.power_w:.4g} W"
-        return (
+        return encodable(
             f"{self.energy_j:.4g} ± {self.energy_j_std:.2g} J over {duration}{power} "
             f"({origin}: {sensors})"
         )

@@ -166,8 +166,8 @@ def _find_rapl(sys_root: str, found: list[OpenSensor], missing: list[MissingSens
     zones = _core.find_rapl_zones(sys_root)
     if not zones:
         reason = (
-            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no RAPL; "
-            "on bare metal try 'sudo modprobe intel_rapl_msr'"
+            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no "
+            "RAPL; on bare metal try 'sudo modprobe intel_rapl_msr'"
         )
         missing.append(MissingSensor("rapl", reason))
     for zone in zones:
@@ -215,9 +215,14 @@ def sensors(*, sys_root: str = "/sys") -> tuple[SensorInfo, ...]:
         the cost of one reading of each. Ask for one by its `source`:
         ``pywatt.measure(sensors=["nvml:0"])``.
     """
+    return with_reading_cost(discover(sys_root=sys_root))
+
+
+def with_reading_cost(discovery: Discovery) -> tuple[SensorInfo, ...]:
+    """Measure what one reading of each sensor costs; one entry for each of their values."""
     return tuple(
         replace(info, reading_cost_s=cost_s)
-        for sensor in discover(sys_root=sys_root).found
+        for sensor in discovery.found
         for cost_s in [_reading_cost_s(sensor)]
         for info in sensor.infos
     )
@@ -331,16 +336,18 @@ def _select_auto(devices: Iterable[str] | None, sys_root: str, children: bool) -
         # Kinds that are absent as a whole ("nvml") are no news; a card or a zone that fails is.
         notes += [f"{m.name} is not covered: {m.reason}" for m in missing if ":" in m.name]
         return Selection(tuple(chosen), tuple(notes))
-    why = "; ".join(f"{entry.name}: {entry.reason}" for entry in missing)
     if wanted is None and chosen:
         # An estimate that nobody asked for would make the sum of exact meters a guess.
         known = ", ".join(repr(sensor.core.name) for sensor in chosen)
         notes.append(
-            f"no power meter covers the CPU, whose energy is left out ({why}); to add an estimate "
-            f"of it: sensors=[{known}, {ESTIMATED_CPU!r}]"
+            "no power meter covers the CPU, whose energy is left out ('pywatt sensors' tells why); "
+            f"to add an estimate of it: sensors=[{known}, {ESTIMATED_CPU!r}]"
         )
         return Selection(tuple(chosen), tuple(notes))
-    notes.append(f"no power meter covers the CPU, so its energy is estimated ({why})")
+    notes.append(
+        "no power meter covers the CPU, so its energy is estimated: 'pywatt sensors' tells what "
+        "was looked for and why it cannot be read"
+    )
     chosen.append(OpenSensor(estimated_cpu(children=children), "cpu"))
     return Selection(tuple(chosen), tuple(notes))
 

@@ -1,9 +1,10 @@
-"""Window energies from meters that publish ten times a second, over random phases of a known load."""
+"""Window energies from meters that publish every 100 ms, over random phases of a known load."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from pywatt.attribution.source import Source, window_energy
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Quality, Trace
@@ -111,7 +112,7 @@ def test_work_between_idle_is_within_one_percent_and_its_deviation_is_honest(nam
 def test_work_that_goes_on_at_both_edges_is_within_one_percent_mostly(name):
     relative, _ = trials(LOADS[name], goes_on=True)
     assert np.median(relative) < 0.005
-    # A square wave of 370 ms that goes on across the edges is the worst: 1.2 % at the 95th percentile.
+    # A square wave of 370 ms across the edges is the worst: 1.2 % at the 95th percentile.
     assert np.quantile(relative, 0.95) < (0.015 if name == "square of 370 ms" else 0.01)
 
 

@@ -48,15 +48,17 @@ void check_windows(const Curve& curve, const double* start_s, const double* end_
   refuse(curve, w, start_s[w], end_s[w]);
 }
 
-/// Finds knots. A table over equal slices of the curve's time, with straight lines between its
-/// entries, says about where a time lies: within a knot or two for readings at a steady rate. From
-/// there the knot is found by steps, which double where the guess was bad.
+/// Finds knots. Times that grow are found by advancing from one to the next. For others, a table over
+/// equal slices of the curve's time, with straight lines between its entries, says about where a time
+/// lies: within a knot or two for readings at a steady rate. From there the knot is found by steps,
+/// which double where the guess was bad.
 class Finder {
  public:
-  Finder(const Curve& curve, std::size_t windows)
+  /// `guesses`: about how many will be asked for; 0 where all times grow.
+  Finder(const Curve& curve, std::size_t guesses)
       : knot_s_(curve.time_s), size_(curve.size), begin_s_(curve.time_s[0]) {
-    // No more slices than windows, so that the table always pays.
-    const std::size_t slices = std::max<std::size_t>(1, std::min(windows, size_ / 4));
+    // No more slices than guesses, so that the table always pays.
+    const std::size_t slices = std::max<std::size_t>(1, std::min(guesses, size_ / 4));
     const double slice_s = (knot_s_[size_ - 1] - begin_s_) / static_cast<double>(slices);
     slices_per_s_ = std::isfinite(1.0 / slice_s) ? 1.0 / slice_s : 0.0;
     knot_at_.reserve(slices + 2);
@@ -80,18 +82,14 @@ class Finder {
   std::size_t find(double time_s, std::size_t near) const {
     constexpr int single_steps = 4;
     std::size_t at = near;
-    std::size_t step = 1;
     if (knot_s_[at] <= time_s) {
       for (int i = 0; i < single_steps; ++i, ++at)
         if (at + 1 == size_ || knot_s_[at + 1] > time_s) return at;
-      while (at + step < size_ && knot_s_[at + step] <= time_s) {
-        at += step;
-        step *= 2;
-      }
-      return bisect(at, std::min(at + step, size_), time_s);
+      return gallop(time_s, at);
     }
     for (int i = 0; i < single_steps; ++i)
       if (knot_s_[--at] <= time_s) return at;
+    std::size_t step = 1;
     while (at > step && knot_s_[at - step] > time_s) {
       at -= step;
       step *= 2;
@@ -99,9 +97,29 @@ class Finder {
     return bisect(at > step ? at - step : 0, at, time_s);
   }
 
+  /// The last knot at or before `time_s`. REQUIRES: the curve covers it, and knot `at` is not after it.
+  std::size_t advance(double time_s, std::size_t at) const {
+    constexpr std::size_t ahead = 5;
+    if (at + ahead >= size_ || knot_s_[at + ahead] <= time_s) return gallop(time_s, at);
+    // Counted, since a branch for each step would be mispredicted in every other window.
+    std::size_t steps = 0;
+    for (std::size_t k = 1; k < ahead; ++k) steps += knot_s_[at + k] <= time_s;
+    return at + steps;
+  }
+
  private:
   // By way of a signed integer, for which processors have an instruction.
   static std::size_t whole(double x) { return static_cast<std::size_t>(static_cast<std::int64_t>(x)); }
+
+  /// By steps that double. REQUIRES: as for advance.
+  std::size_t gallop(double time_s, std::size_t at) const {
+    std::size_t step = 1;
+    while (at + step < size_ && knot_s_[at + step] <= time_s) {
+      at += step;
+      step *= 2;
+    }
+    return bisect(at, std::min(at + step, size_), time_s);
+  }
 
   std::size_t bisect(std::size_t low, std::size_t high, double time_s) const {
     return static_cast<std::size_t>(std::upper_bound(knot_s_ + low, knot_s_ + high, time_s) - knot_s_) - 1;
@@ -131,7 +149,9 @@ template <bool has_power>
 void integrate_all(const Curve& curve, const double* start_s, const double* end_s, std::size_t windows,
                    double* energy_j) {
   check_windows(curve, start_s, end_s, windows);
-  const Finder finder(curve, windows);
+  const bool starts_grow = std::is_sorted(start_s, start_s + windows);
+  const bool ends_grow = std::is_sorted(end_s, end_s + windows);
+  const Finder finder(curve, starts_grow && ends_grow ? 0 : windows);
   const auto fetch = [&](std::size_t i) {
     __builtin_prefetch(curve.time_s + i);
     __builtin_prefetch(curve.energy_j + i);
@@ -141,16 +161,17 @@ void integrate_all(const Curve& curve, const double* start_s, const double* end_
   // Windows in no order wait for memory most of all: a batch waits for all of its knots at once.
   constexpr std::size_t batch_size = 16;
   std::array<std::size_t, batch_size> near_start, near_end;
+  std::size_t i = 0, j = 0;
   for (std::size_t first = 0; first < windows; first += batch_size) {
     const std::size_t batch = std::min(batch_size, windows - first);
     for (std::size_t k = 0; k < batch; ++k) {
-      fetch(near_start[k] = finder.guess(start_s[first + k]));
-      fetch(near_end[k] = finder.guess(end_s[first + k]));
+      if (!starts_grow) fetch(near_start[k] = finder.guess(start_s[first + k]));
+      if (!ends_grow) fetch(near_end[k] = finder.guess(end_s[first + k]));
     }
     for (std::size_t k = 0; k < batch; ++k) {
       const double start = start_s[first + k], end = end_s[first + k];
-      const std::size_t i = finder.find(start, near_start[k]);
-      const std::size_t j = finder.find(end, near_end[k]);
+      i = starts_grow ? finder.advance(start, i) : finder.find(start, near_start[k]);
+      j = ends_grow ? finder.advance(end, j) : finder.find(end, near_end[k]);
       // Within one segment the cumulative energies cancel exactly, however large they are.
       energy_j[first + k] =
           (curve.energy_j[j] - curve.energy_j[i]) +

@@ -3,6 +3,8 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -181,8 +183,18 @@ TEST(agrees_with_the_definition) {
           }
         };
         compare();
+        // In the order of their starts, of their ends, and of both: growing edges are found another way.
+        std::vector<std::pair<double, double>> edges;
+        for (std::size_t w = 0; w < start_s.size(); ++w) edges.emplace_back(start_s[w], end_s[w]);
+        const auto compare_in_order = [&](auto edge_of) {
+          std::sort(edges.begin(), edges.end(),
+                    [&](const auto& a, const auto& b) { return a.*edge_of < b.*edge_of; });
+          for (std::size_t w = 0; w < edges.size(); ++w) std::tie(start_s[w], end_s[w]) = edges[w];
+          compare();
+        };
+        compare_in_order(&std::pair<double, double>::first);
+        compare_in_order(&std::pair<double, double>::second);
         std::sort(start_s.begin(), start_s.end());
-        std::sort(end_s.begin(), end_s.end());
         compare();
       }
 }

@@ -18,8 +18,8 @@ from pywatt.trace import Trace
 Method = Literal["auto", "overlap", "time"]
 METHODS: tuple[str, ...] = ("auto", "overlap", "time")
 
-# A span is resolved where it lasts at least so many update periods of the sensor: then its two edges
-# are off by at most a half of it.
+# A span is resolved where it lasts at least so many update periods of the sensor: then its two
+# edges are off by at most a half of it.
 RESOLVED_PERIODS = 2.0
 
 

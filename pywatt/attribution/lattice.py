@@ -1,8 +1,8 @@
 """Slow meters: what is known at the moments when they show something new, and in between.
 
-A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that is
-published every 100 ms describes the time before it was published. A window's edges rarely fall on a
-move, so what is assumed around each edge decides how good a short window can be.
+A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that
+is published every 100 ms describes the time before it was published. A window's edges rarely fall
+on a move, so what is assumed around each edge decides how good a short window can be.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def poll_period_s(trace: Trace) -> float:
 def update_period_s(trace: Trace) -> float | None:
     """Time between fresh values of a trace in s; None where it moved too little to tell.
 
-    The sensor's own word where it has one, else the time between changes. Fresh values that happen to
-    repeat look like longer gaps, and a late reading makes one gap shorter and another longer, hence a
-    low quantile.
+    The sensor's own word where it has one, else the time between changes. Fresh values that happen
+    to repeat look like longer gaps, and a late reading makes one gap shorter and another longer,
+    hence a low quantile.
     """
     polls_s = poll_period_s(trace)
     declared_s = trace.sensor.update_period_s
@@ -215,10 +215,10 @@ def _part_of_interval(
 ) -> tuple[float, float]:
     """Energy of the first `into_s` of an interval whose whole energy is known; and its deviation.
 
-    Two explanations are weighed by how well they fit the known energy. Either the load changed at the
-    edge itself, since that is where the user's work begins and ends: then both sides go on as they
-    were seen, each as far as it is steady. Or it stepped from one side's power to the other's at
-    another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
+    Two explanations are weighed by how well they fit the known energy. Either the load changed at
+    the edge itself, since that is where the user's work begins and ends: then both sides go on as
+    they were seen, each as far as it is steady. Or it stepped from one side's power to the other's
+    at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
     Phys. 83, 1989).
     """
     rest_s = step_s - into_s
@@ -229,7 +229,7 @@ def _part_of_interval(
     after = after or _Level.unknown_beside(before)
     distinct = not (before.holds(after.power_w) or after.holds(before.power_w))
     prior = PRIOR_DISTINCT if distinct else PRIOR_ALIKE
-    # A load that goes on across the edge varies on both sides alike, though one may show little of it.
+    # A load that goes on across the edge varies on both sides alike, though one may show little.
     alike_std_w = max(before.near_std_w, after.near_std_w)
     before_std_w = before.wide_std_w if distinct else alike_std_w
     after_std_w = after.wide_std_w if distinct else alike_std_w

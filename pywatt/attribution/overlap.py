@@ -29,7 +29,7 @@ def attribute(
     """Cut the trace along the spans, and scale it to the measured energy of the window.
 
     Args:
-        trace: a trace that covers the window.
+        trace: a trace that covers the window, but for a few readings.
         period_s: update period of its sensor.
         spans: what ran.
         times: the spans' calls and times by path.
@@ -37,7 +37,13 @@ def attribute(
         end_s: end of the window.
         total: measured energy of the window.
     """
-    shape = Shape(trace.time_s, trace.power_w, trace.energy_j)
+    shape = Shape(
+        trace.time_s,
+        trace.power_w,
+        trace.energy_j,
+        max(start_s, trace.start_s),
+        min(end_s, trace.end_s),
+    )
     seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
     scale = total.energy_j / seen_j if seen_j > 0 else 0.0
     own_j = self_energies(shape, spans) * scale
@@ -55,7 +61,8 @@ def attribute(
 
     def std(edges: FloatArray, energy_j: FloatArray) -> FloatArray:
         edges_j = np.hypot(edges * leak_j, np.sqrt(edges) * noise_j)
-        return np.hypot(edges_j, np.abs(energy_j) * relative_std)
+        std_j: FloatArray = np.hypot(edges_j, np.abs(energy_j) * relative_std)
+        return std_j
 
     return PathEnergies(
         energy_j=inclusive_j,
@@ -71,8 +78,8 @@ def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
     """Standard deviation of the power between modules, by time: what leaks over an edge.
 
     An edge lies anywhere between two readings, which share their energy evenly: a sixth of the
-    difference in power over one period goes to the neighbor in the mean, always from the stronger to
-    the weaker.
+    difference in power over one period goes to the neighbor in the mean, always from the stronger
+    to the weaker.
     """
     ran = times.self_time_s > 0
     if not np.any(ran):
@@ -88,7 +95,12 @@ def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:
     first, last = np.searchsorted(trace.time_s, (start_s, end_s))
     inside = slice(max(0, int(first) - 1), int(last) + 1)
     if trace.power_w is not None:
-        power_w = trace.power_w[inside]
+        power_w, weight_s = trace.power_w[inside], None
     else:
-        power_w = np.diff(trace.energy_j[inside]) / np.diff(trace.time_s[inside])
-    return float(np.std(power_w)) if len(power_w) > 1 else 0.0
+        # By time: two readings that happen to lie close together tell little of the power.
+        weight_s = np.diff(trace.time_s[inside])
+        power_w = np.diff(trace.energy_j[inside]) / weight_s
+    if len(power_w) < 2:
+        return 0.0
+    mean_w = np.average(power_w, weights=weight_s)
+    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight_s)))

@@ -62,7 +62,7 @@ class PathEnergies:
 
 def fold_by_name(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
     """Add up the figures of all paths of each name, shape (names,)."""
-    return np.bincount(paths.name, figures, minlength=names)[:names]
+    return np.bincount(paths.name, figures, minlength=names)[:names].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,26 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """Energy over time as knots; power is linear between them, or constant where it is None."""
+    """Energy over time as knots; power is linear between them, or constant where it is None.
+
+    What lies outside of [start_s, end_s], which the knots cover, does not count.
+    """
 
     time_s: FloatArray
     power_w: FloatArray | None
     energy_j: FloatArray
+    start_s: float
+    end_s: float
 
     def integrate(self, start_s: FloatArray, end_s: FloatArray) -> FloatArray:
-        """Energy of windows, cut to the time that the knots cover."""
-        first_s, last_s = self.time_s[0], self.time_s[-1]
-        start_s, end_s = np.clip(start_s, first_s, last_s), np.clip(end_s, first_s, last_s)
-        return _core.integrate(self.time_s, self.power_w, self.energy_j, start_s, end_s)
+        """Energy of the parts of windows that count."""
+        return _core.integrate(
+            self.time_s,
+            self.power_w,
+            self.energy_j,
+            np.clip(start_s, self.start_s, self.end_s),
+            np.clip(end_s, self.start_s, self.end_s),
+        )
 
 
 def self_energies(shape: Shape, spans: Spans) -> FloatArray:
@@ -60,11 +69,12 @@ def _shared_among_threads(shape: Shape, spans: Spans) -> Shape:
         steps += [np.ones(np.count_nonzero(top)), -np.ones(np.count_nonzero(top))]
     edge_s, step = np.concatenate(edges_s), np.concatenate(steps)
     order = np.argsort(edge_s, kind="stable")
-    inside = (edge_s[order] > shape.time_s[0]) & (edge_s[order] < shape.time_s[-1])
+    inside = (edge_s[order] > shape.start_s) & (edge_s[order] < shape.end_s)
     knots_s = np.unique(np.concatenate((shape.time_s, edge_s[order][inside])))
     open_after = np.cumsum(step[order])
     # How many are open in the segment that begins at each knot.
     position = np.searchsorted(edge_s[order], knots_s[:-1], side="right") - 1
     opened = np.where(position >= 0, open_after[np.maximum(position, 0)], 0)
     segment_j = shape.integrate(knots_s[:-1], knots_s[1:]) / np.maximum(opened, 1.0)
-    return Shape(knots_s, None, np.concatenate(([0.0], np.cumsum(segment_j))))
+    energy_j = np.concatenate(([0.0], np.cumsum(segment_j)))
+    return Shape(knots_s, None, energy_j, shape.start_s, shape.end_s)
