@@ -75,8 +75,6 @@ class Monitor:
     @property
     def settle_s(self) -> float:
         """How long after a window the slowest sensor must be watched to know the window's end."""
-        if not isinstance(self.clock, _core.SteadyClock):
-            return 0.0
         periods_s = [info.update_period_s for info in self._infos.values()]
         waits_s = [UNKNOWN_PERIOD_SETTLE_S if p is None else 2.5 * p for p in periods_s]
         return max(waits_s, default=0.0)
@@ -91,10 +89,18 @@ class Monitor:
                 self._sampler.stop()
 
     def wait(self) -> None:
-        """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does."""
+        """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does.
+
+        A `ScriptedClock` is not waited for: it ends where it stands.
+        """
         if self._sampler is None:
             return
-        while self._sampler.running() and self.clock.now_s() < self._last_reading_s:
+        passes_by_itself = isinstance(self.clock, _core.SteadyClock)
+        while (
+            passes_by_itself
+            and self._sampler.running()
+            and self.clock.now_s() < self._last_reading_s
+        ):
             time.sleep(0.005)
         # The thread ends by itself; this takes it back, or gives it up where a driver holds it.
         self._sampler.stop()

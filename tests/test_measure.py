@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -95,11 +96,17 @@ def test_threads_that_share_one_object_end_their_own_blocks():
 
 
 def test_a_block_that_raises_keeps_what_was_measured(clock):
-    with pytest.raises(KeyError), measure(clock) as m:
+    block = measure(clock)
+    with block as m, suppress(KeyError), block as inner:
         clock.advance(1.0)
         raise KeyError
     clock.advance(1.0)
-    assert m.energy_j == exactly(100.0)
+    assert m.energy_j == inner.energy_j == exactly(100.0)
+
+
+def test_its_own_end_lets_exceptions_pass(clock):
+    with pytest.raises(ZeroDivisionError), measure(clock):
+        _ = 1 / 0
 
 
 def test_an_empty_block_takes_no_energy(clock):
