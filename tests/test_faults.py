@@ -1,4 +1,4 @@
-"""Faults of sensors and of the process while measuring: the user's run goes on, the figures tell."""
+"""Faults of sensors and of the process while measuring: the run goes on, the figures tell."""
 
 import os
 import subprocess

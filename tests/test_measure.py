@@ -95,9 +95,12 @@ def test_threads_that_share_one_object_end_their_own_blocks():
 
 
 def test_a_block_that_raises_keeps_what_was_measured(clock):
-    with pytest.raises(KeyError), measure(clock) as m:
+    def fail():
         clock.advance(1.0)
         raise KeyError
+
+    with pytest.raises(KeyError), measure(clock) as m:
+        fail()
     clock.advance(1.0)
     assert m.energy_j == exactly(100.0)
 

@@ -143,7 +143,7 @@ def test_a_gpu_without_any_meter_is_missing_with_the_reason(gpus):
     assert "nvml:0" in discovery.names()
     (entry,) = [entry for entry in discovery.missing if entry.name == "nvml:1"]
     assert "neither power nor energy" in entry.reason
-    with pytest.raises(SensorError, match="'nvml:1' cannot be read: .*neither power nor energy"):
+    with pytest.raises(SensorError, match=r"'nvml:1' cannot be read: .*neither power nor energy"):
         pywatt.measure(sensors="nvml:1")
 
 
