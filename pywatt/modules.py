@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,20 @@ class ModuleEntry:
         return type(inner).__name__
 
 
-def module_entries(model: nn.Module, default_device: str = "cpu") -> list[ModuleEntry]:
-    """List every module once, parents before children, leaving out what is inside whole ones."""
+def module_entries(
+    model: nn.Module,
+    default_device: str = "cpu",
+    home: Callable[[nn.Module], str | None] | None = None,
+) -> list[ModuleEntry]:
+    """List every module once, parents before children, leaving out what is inside whole ones.
+
+    Args:
+        model: the model.
+        default_device: device of a model that has no tensors.
+        home: tells the device that a module's work is charged to, None where that is its
+            container's; default: `home_device`.
+    """
+    home = home or home_device
     entries: list[ModuleEntry] = []
     seen: set[int] = set()
 
@@ -46,7 +58,7 @@ def module_entries(model: nn.Module, default_device: str = "cpu") -> list[Module
         if id(module) in seen:
             return
         seen.add(id(module))
-        device = _home_device(module) or outer_device
+        device = home(module) or outer_device
         whole = _why_whole(module)
         entries.append(
             ModuleEntry(
@@ -62,7 +74,7 @@ def module_entries(model: nn.Module, default_device: str = "cpu") -> list[Module
             for child_name, child in module.named_children():
                 walk(f"{name}.{child_name}" if name else child_name, child, depth + 1, device)
 
-    walk("", model, 0, _home_device(model) or default_device)
+    walk("", model, 0, default_device)
     return entries
 
 
@@ -73,7 +85,7 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def _home_device(module: nn.Module) -> str | None:
+def home_device(module: nn.Module) -> str | None:
     """Device of the module's first own tensor, else of the first one below it."""
     own = [*module._parameters.values(), *module._buffers.values()]
     for tensor in own:
