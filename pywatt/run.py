@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from pywatt import command as commands
-<<<<<<< HEAD
+from pywatt.attribution.lattice import is_fine
 from pywatt.attribution.result import WindowEnergy
 from pywatt.attribution.source import Source, sources_of, window_energy
-=======
-from pywatt.attribution.source import Source, WindowEnergy, is_fine, sources_of, window_energy
->>>>>>> cli
 from pywatt.monitor import Monitor
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.trace import Quality, Trace
@@ -155,12 +152,6 @@ def peak_power_w(sources: Sequence[Source], start_s: float, end_s: float) -> flo
 
     None where the window, or what the sensors saw of it, is shorter than that.
     """
-<<<<<<< HEAD
-    traces = [source.traces[0] for source in sources]
-    first_s = max([start_s, *(trace.start_s for trace in traces)])
-    last_s = min([end_s, *(trace.end_s for trace in traces)]) - PEAK_INTERVAL_S
-    if not traces or last_s < first_s:
-=======
     curves = [_curve(source) for source in sources]
     known = [curve for curve in curves if curve is not None]
     if not known or len(known) < len(curves):
@@ -168,7 +159,6 @@ def peak_power_w(sources: Sequence[Source], start_s: float, end_s: float) -> flo
     first_s = max(start_s, *(curve.start_s for curve in known))
     last_s = min(end_s, *(curve.end_s for curve in known)) - PEAK_INTERVAL_S
     if last_s < first_s:
->>>>>>> cli
         return None
     begins_s = np.append(np.arange(first_s, last_s, PEAK_INTERVAL_S / 20), last_s)
     energy_j = sum(curve.integrate(begins_s, begins_s + PEAK_INTERVAL_S) for curve in known)
