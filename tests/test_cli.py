@@ -29,14 +29,14 @@ while True:
     signal.pause()
 """
 
-# Prints how many SIGINTs have come when its input ends with a line break.
+# Prints whether a second SIGINT follows the first.
 COUNTS = """
-import signal, sys
-got = []
-signal.signal(signal.SIGINT, lambda number, frame: got.append(number))
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 print("ready", flush=True)
-sys.stdin.readline()
-print("interrupts:", len(got), flush=True)
+signal.sigwait({signal.SIGINT})
+again = signal.sigtimedwait({signal.SIGINT}, 1.0)
+print(f"then: {again}", flush=True)
 """
 
 
@@ -148,9 +148,7 @@ def test_ctrl_c_reaches_the_command_once():
     try:
         read_until(terminal, b"ready")
         os.write(terminal, b"\x03")
-        read_until(terminal, b"^C")
-        os.write(terminal, b"\n")
-        assert b"interrupts: 1\r" in read_until(terminal, b"energy")
+        assert b"then: None" in read_until(terminal, b"energy")
         read_until_closed(terminal)
     finally:
         os.close(terminal)
@@ -186,7 +184,7 @@ def test_run_reads_meters():
     assert figures["energy_j"] == pytest.approx(300 * figures["duration_s"], rel=0.01)
     assert figures["peak_power_w"] == pytest.approx(300, rel=0.01)
     assert figures["energy_by_sensor"].keys() == {"nvml:0", "nvml:0/energy"}
-    assert "no power meter covers the CPU: its energy is not included" in figures["notes"]
+    assert any("no power meter covers the CPU" in note for note in figures["notes"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from pywatt.run import PEAK_INTERVAL_S, evaluate
 from pywatt.sensors import SensorInfo
-from pywatt.trace import Trace
+from pywatt.trace import Quality, Trace
 
 METER = SensorInfo("rapl:package-0", kind="counter", device="cpu", update_period_s=0.0)
 ESTIMATE = SensorInfo(
@@ -62,10 +62,20 @@ def test_a_shorter_spike_does_not_make_the_peak():
 
 
 def test_peak_of_a_counter_that_had_stood_for_a_while_when_it_was_first_read():
-    # It moves by 10 J every 0.1 s, and was first read 0.09 s after a move.
+    # It moves by 10 J every 0.1 s, and was first read 0.09 s after a move, 0.01 s before the next.
     slow = dataclasses.replace(METER, update_period_s=0.1)
-    changes_s = np.arange(0.1, 2.05, 0.1)
-    ran = figures(counter(slow, [0.09, *changes_s], 10.0 * np.arange(21)), end_s=2.0)
+    moves_s = np.arange(0.01, 2.0, 0.1)
+    often = Quality(
+        asked_rate_hz=100.0,
+        achieved_rate_hz=100.0,
+        missed_deadlines=0,
+        longest_gap_s=0.01,
+        failed_readings=0,
+        sampler_cpu_s=0.0,
+    )
+    trace = counter(slow, [0.0, *moves_s, 2.0], [*(10.0 * np.arange(21)), 200.0])
+    ran = figures(dataclasses.replace(trace, quality=often), end_s=2.0)
+    assert ran.quality == {"rapl:package-0": often}
     assert ran.peak_power_w == pytest.approx(100.0)
 
 
