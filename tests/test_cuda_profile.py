@@ -65,13 +65,13 @@ def finished(hooks: ModuleHooks, monitor: Monitor, start_s: float, end_s: float)
     traces, notes = monitor.read()
     return assemble(
         Recording(
-            model=hooks.model,
             hooks=hooks,
             infos=tuple(info for sensor in monitor.sensors for info in sensor.infos),
             traces=traces,
             start_s=start_s,
             end_s=end_s,
             batches=1,
+            training=False,
             samples=None,
             accuracy=Accuracy(None),
             notes=notes,
