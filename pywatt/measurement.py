@@ -302,8 +302,8 @@ class _Energies:
         sources = sources_of(traces, infos)
         sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
         sensor_notes += [
-            f"{source.name} has no energy counter, and its power may be the mean of a small part of "
-            "the time only: a load that repeats as often as it is published can be far off"
+            f"{source.name} has no energy counter, and its power may be the mean of a small part "
+            "of the time only: a load that repeats as often as it is published can be far off"
             for source in sources
             if source.counter is None and source.power is not None and not is_fine(source.power)
         ]
