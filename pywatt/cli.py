@@ -161,7 +161,7 @@ def _sensors(sys_root: str, *, as_json: bool) -> int:
     else:
         from pywatt.renderers.sensors import render
 
-        _print(render(infos, discovery.missing, _width()))
+        _print(render(infos, discovery.missing, _width(sys.stdout)))
     return 0
 
 
@@ -178,7 +178,7 @@ def _run(
         sensors="auto" if sensors is None else sensors,
         rate_hz=DEFAULT_RATE_HZ if rate_hz is None else rate_hz,
     )
-    _say(render(ran, _width()))
+    _say(render(ran, _width(sys.stderr)))
     if target is not None:
         with _file_errors(target):
             write_whole(target, (json.dumps(ran.to_dict(), indent=2) + "\n").encode())
@@ -208,7 +208,11 @@ def _file_errors(target: Path) -> Iterator[None]:
         raise PywattError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-def _width() -> int:
+def _width(stream: TextIO | None) -> int:
+    """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere."""
+    if "COLUMNS" not in os.environ and stream is not None:
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(stream.fileno()).columns
     return shutil.get_terminal_size(fallback=(100, 40)).columns
 
 

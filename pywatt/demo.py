@@ -73,9 +73,10 @@ def train(*, progress: bool | None = None) -> Demo:
                     loss_of(model(inputs), wanted).backward()
                     optimizer.step()
                     advance()
+        batches = [(inputs, wanted) for inputs, wanted in DataLoader(test, batch_size=BATCH)]
     return Demo(
         model=model.eval(),
-        batches=[(inputs, wanted) for inputs, wanted in DataLoader(test, batch_size=BATCH)],
+        batches=batches,
         training_images=len(seen),
         test_images=len(unseen),
         training_s=time.monotonic() - start_s,

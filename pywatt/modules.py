@@ -44,7 +44,7 @@ class ModuleEntry:
 
         Those of a lazy module have no size before its first call.
         """
-        return sum(p.numel() for p in self.module.parameters() if not nn.parameter.is_lazy(p))
+        return sum(int(p.numel()) for p in self.module.parameters() if not _is_lazy(p))
 
 
 def module_entries(model: nn.Module, default_device: str = "cpu") -> list[ModuleEntry]:
@@ -83,6 +83,10 @@ def module_entries(model: nn.Module, default_device: str = "cpu") -> list[Module
 
     walk("", model, 0, _home_device(model) or default_device, False)
     return entries
+
+
+def _is_lazy(tensor: torch.Tensor) -> bool:
+    return bool(nn.parameter.is_lazy(tensor))
 
 
 def known_device(device: torch.device | str) -> str:

@@ -93,7 +93,7 @@ class Profiler:
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
-        if not (isinstance(sensors, str) and sensors == "auto"):
+        if sensors != "auto":
             selection = _stand_in(selection, self._hooks.devices)
         self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=self._clock)
         self._notes = selection.notes

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pywatt import command as commands
+from pywatt.attribution.lattice import is_fine
 from pywatt.attribution.result import WindowEnergy
 from pywatt.attribution.source import Source, sources_of, window_energy
 from pywatt.monitor import Monitor
@@ -151,11 +152,25 @@ def peak_power_w(sources: Sequence[Source], start_s: float, end_s: float) -> flo
 
     None where the window, or what the sensors saw of it, is shorter than that.
     """
-    traces = [source.traces[0] for source in sources]
-    first_s = max([start_s, *(trace.start_s for trace in traces)])
-    last_s = min([end_s, *(trace.end_s for trace in traces)]) - PEAK_INTERVAL_S
-    if not traces or last_s < first_s:
+    curves = [_curve(source) for source in sources]
+    known = [curve for curve in curves if curve is not None]
+    if not known or len(known) < len(curves):
+        return None
+    first_s = max(start_s, *(curve.start_s for curve in known))
+    last_s = min(end_s, *(curve.end_s for curve in known)) - PEAK_INTERVAL_S
+    if last_s < first_s:
         return None
     begins_s = np.append(np.arange(first_s, last_s, PEAK_INTERVAL_S / 20), last_s)
-    energy_j = sum(trace.integrate(begins_s, begins_s + PEAK_INTERVAL_S) for trace in traces)
+    energy_j = sum(curve.integrate(begins_s, begins_s + PEAK_INTERVAL_S) for curve in known)
     return float(np.max(energy_j)) / PEAK_INTERVAL_S
+
+
+def _curve(source: Source) -> Trace | None:
+    """A source's energy from the first moment at which it is known well."""
+    counter = source.counter
+    if counter is None or is_fine(counter):
+        return counter or source.power
+    # How long its first value had been standing when it was read is not known.
+    if len(counter.changed_s) < 2:
+        return source.power
+    return Trace(counter.changed_s, None, counter.run_value[1:], counter.sensor)

@@ -211,7 +211,7 @@ def test_auto_without_any_meter_estimates_the_cpu_and_says_so(no_gpu, tmp_path):
     chosen = select("auto", sys_root=str(tmp_path))
     assert [sensor.core.name for sensor in chosen.sensors] == ["cpu:estimated"]
     (note,) = chosen.notes
-    assert note.startswith("no power meter covers the CPU, so its energy is estimated (rapl: ")
+    assert note.startswith("no power meter covers the CPU, so its energy is estimated: ")
 
 
 def test_auto_with_gpus_only_adds_no_estimate_and_says_what_is_left_out(gpus, tmp_path):
@@ -219,7 +219,9 @@ def test_auto_with_gpus_only_adds_no_estimate_and_says_what_is_left_out(gpus, tm
     chosen = select("auto", sys_root=str(tmp_path))
     assert [sensor.core.name for sensor in chosen.sensors] == ["nvml:0", "nvml:1"]
     (note,) = chosen.notes
-    assert note.startswith("no power meter covers the CPU, whose energy is left out (rapl: ")
+    assert note.startswith(
+        "no power meter covers the CPU, whose energy is left out ('pywatt sensors'"
+    )
     assert note.endswith("sensors=['nvml:0', 'nvml:1', 'cpu:estimated']")
 
 

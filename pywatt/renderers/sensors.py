@@ -1,14 +1,26 @@
 """The sensors of a machine as a table, and what was looked for and not found."""
 
+import textwrap
 from collections.abc import Sequence
 
 from pywatt.renderers.numbers import NOT_AVAILABLE, quantity
 from pywatt.renderers.summary import plain, printed
 from pywatt.sensors import MissingSensor, SensorInfo
 
+_LEGEND = (
+    "Step: the least by which a reading changes. Update: time between fresh values. "
+    "Reading: how long one takes."
+)
+
+# Names and numbers are whole, in a narrow terminal too.
+_NEVER_CUT = 500
+
 
 def render(found: Sequence[SensorInfo], missing: Sequence[MissingSensor], width: int) -> str:
-    """Return the table as text, without a line break at its end."""
+    """Return the table as text, without a line break at its end.
+
+    Step is a reading's smallest step, Update the time between fresh values, Reading what one costs.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -18,12 +30,13 @@ def render(found: Sequence[SensorInfo], missing: Sequence[MissingSensor], width:
         table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
         table.pad_edge = False
         for title in ("Sensor", "Kind", "Domain", "Device", "Origin"):
-            table.add_column(title, overflow="fold")
-        for title in ("Resolution", "New value", "Reading"):
-            table.add_column(title, justify="right")
+            table.add_column(title, no_wrap=True)
+        for title in ("Step", "Update", "Reading"):
+            table.add_column(title, justify="right", no_wrap=True)
         for info in found:
             table.add_row(*map(Text, _cells(info)))
-        parts.append(printed(table, width))
+        parts.append(printed(table, _NEVER_CUT))
+        parts.append("\n".join(textwrap.wrap(_LEGEND, width)))
     else:
         parts.append("Nothing can be read on this machine.")
     notes = [(info.name, info.note) for info in found if info.note]
@@ -56,7 +69,7 @@ def _cells(info: SensorInfo) -> tuple[str, ...]:
 
 def _period(period_s: float | None) -> str:
     if period_s is None:
-        return "not known"
+        return "unknown"
     return quantity(period_s, "s") if period_s else "always"
 
 
