@@ -71,6 +71,7 @@ core-test: $(CORE_BUILDS)
 test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 test: core-test $(VENV)/package.stamp
 	cd build && $(BIN)/pytest ../tests
+	cd build && $(BIN)/pytest ../tests -m gpu
 
 lint: $(VENV)/package.stamp
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ import torch
 from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
+from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
 from pywatt.batches import Accuracy
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
@@ -200,6 +200,7 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
+    yield from caveats(sources)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"

@@ -12,9 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from pywatt import _core, windows
-from pywatt.attribution.lattice import is_fine
 from pywatt.attribution.result import SpanEnergy, WindowEnergy
-from pywatt.attribution.source import Source, energy_by_sensor, sources_of, total_energy
+from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.renderers.encoding import encodable
@@ -301,16 +300,10 @@ class _Energies:
     ) -> _Energies:
         sources = sources_of(traces, infos)
         sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
-        sensor_notes += [
-            f"{source.name} has no energy counter, and its power may be the mean of a small part "
-            "of the time only: a load that repeats as often as it is published can be far off"
-            for source in sources
-            if source.counter is None and source.power is not None and not is_fine(source.power)
-        ]
         return cls(
             traces,
             sources,
             total_energy(sources, start_s, end_s),
             energy_by_sensor(traces, infos, start_s, end_s),
-            (*notes, *sensor_notes),
+            (*notes, *sensor_notes, *caveats(sources)),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,6 +130,17 @@ def energy_by_sensor(
         energy = window_energy(Source.of(trace), start_s, end_s)
         energies[name] = None if energy is None else energy.energy_j
     return energies
+
+
+def caveats(sources: Iterable[Source]) -> Iterator[str]:
+    """Say what the sensors behind some sources cannot know."""
+    for source in sources:
+        if source.counter is None and source.power is not None and not is_fine(source.power):
+            yield (
+                f"{source.name} has no energy counter, and its power may be the mean of a small "
+                "part of the time only: a load that repeats as often as it is published can be far "
+                "off"
+            )
 
 
 def _reaches(trace: Trace, start_s: float, end_s: float) -> bool:
