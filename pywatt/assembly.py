@@ -223,7 +223,15 @@ def _notes(
                 "shared equally among them"
             )
         if timeline.captured_calls:
-            yield f"calls captured into a CUDA graph on {device} have no time and no energy"
+            yield (
+                f"{timeline.captured_calls} calls captured into a CUDA graph on {device} have no "
+                "time and no energy"
+            )
+        if timeline.failure is not None:
+            yield (
+                f"calls on {device} were timed only until it failed, and what it drew later is "
+                f"outside of the modules: {timeline.failure}"
+            )
     if recording.accuracy.note is not None:
         yield recording.accuracy.note
 
@@ -237,7 +245,6 @@ def _environment(hooks: ModuleHooks) -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}",
         "devices": ", ".join(hooks.devices),
     }
-    for device in hooks.devices:
-        if device.startswith("cuda"):
-            environment[device] = torch.cuda.get_device_name(device)
+    for device, timeline in hooks.timelines.items():
+        environment[device] = timeline.device_name
     return environment

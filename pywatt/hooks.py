@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from torch import nn
 
 from pywatt import _core
-from pywatt.cuda_clock import CudaTimeline
+from pywatt.cuda_clock import Call, CudaTimeline
 from pywatt.modules import ModuleEntry, frames_compiled, module_entries
 from pywatt.spans import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 Hook = Callable[..., None]
+
+# More than a device has numbers for its streams.
+STREAMS = 1000
 
 
 class ModuleHooks:
@@ -34,6 +38,7 @@ class ModuleHooks:
         clock: clock of the spans.
         default_device: device of a model that has no tensors.
         timeline: makes the clock of a CUDA device; for tests.
+        home: tells the device that a module's work is charged to; for tests.
     """
 
     def __init__(
@@ -43,9 +48,10 @@ class ModuleHooks:
         *,
         default_device: str = "cpu",
         timeline: Callable[[str, _core.Clock], CudaTimeline] = CudaTimeline,
+        home: Callable[[nn.Module], str | None] | None = None,
     ) -> None:
         self.model = model
-        self.entries: list[ModuleEntry] = module_entries(model, default_device)
+        self.entries: list[ModuleEntry] = module_entries(model, default_device, home)
         self.windows: list[str] = []
         self.recorder = _core.SpanRecorder(clock)
         self.timelines = {
@@ -53,7 +59,9 @@ class ModuleHooks:
             for device in sorted({e.device for e in self.entries})
             if device.startswith("cuda")
         }
-        self._cuda_hooks = {d: _CudaHooks(self.recorder, t) for d, t in self.timelines.items()}
+        self._open: dict[str, dict[int, list[tuple[int, Call | None]]]] = {
+            device: {} for device in self.timelines
+        }
         self._attached = ExitStack()
         self._frames_before = 0
         self.compiled_inside = False
@@ -85,12 +93,18 @@ class ModuleHooks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take all hooks off and close what is open."""
+        """Take all hooks off and close what is open.
+
+        Raises:
+            RuntimeError: a CUDA device failed, and no other exception is on its way.
+        """
         self._attached.close()
         self.recorder.close_all()
         self.compiled_inside = frames_compiled() > self._frames_before
-        for timeline in self.timelines.values():
-            timeline.end()
+        failures = [timeline.end() for timeline in self.timelines.values()]
+        for failure in failures:
+            if failure is not None and error is None:
+                raise failure
 
     def synchronize(self) -> None:
         """Wait until the CUDA devices of the model have done what they were given."""
@@ -98,8 +112,9 @@ class ModuleHooks:
             timeline.synchronize()
 
     def _hooks(self, name: int, device: str) -> tuple[Hook, Hook]:
-        if device in self._cuda_hooks:
-            return self._cuda_hooks[device].hooks(name)
+        if device in self.timelines:
+            calls = _CudaCalls(name, self.recorder, self.timelines[device], self._open[device])
+            return calls.before, calls.after
         return self.recorder.hooks(name)
 
     def _attach(self, attached: ExitStack, index: int, entry: ModuleEntry) -> None:
@@ -172,55 +187,55 @@ class _DeviceSpans(Spans):
             )
             if len(kept.path):
                 yield kept
+        # Streams, and devices, run side by side as threads do; 0 stands for the only one.
+        first_number = STREAMS if np.any(self._kept) else 0
         for number, timeline in enumerate(self._timelines):
-            yield from self._device_blocks(number, timeline)
-
-    def _device_blocks(self, number: int, timeline: CudaTimeline) -> Iterator[SpanBlock]:
-        """Give the spans of one timeline, together with their paths, which the recorder has."""
-        rows, start_s, end_s, stream = timeline.spans()
-        # Threads may have handed rows over in another order than the recorder's.
-        order = np.argsort(rows, kind="stable")
-        firsts = np.arange(0, len(self._recorder), BLOCK_SPANS)
-        places = np.searchsorted(rows, [*firsts, len(self._recorder)], sorter=order)
-        for first, begin, end in zip(firsts, places[:-1], places[1:], strict=True):
-            chosen = order[begin:end]
-            if len(chosen):
-                path = self._recorder.rows(int(first), BLOCK_SPANS)[2][rows[chosen] - first]
-                # Streams, and devices, run side by side as threads do.
-                thread = (stream[chosen] + 1000 * number).astype(np.uint32)
-                yield SpanBlock(start_s[chosen], end_s[chosen], path, thread)
+            for block in timeline.blocks():
+                thread = block.thread + np.uint32(first_number + STREAMS * number)
+                yield replace(block, thread=thread)
 
 
-class _CudaHooks:
-    """Python hooks that record a pair of events around each call on one device."""
+class _CudaCalls:
+    """Hooks that record a pair of events around each call of one name on one device."""
 
-    def __init__(self, recorder: _core.SpanRecorder, timeline: CudaTimeline) -> None:
-        self._recorder = recorder
-        self._timeline = timeline
-        self._open: dict[int, list[tuple[int, Any]]] = {}
+    __slots__ = ("_name", "_open", "_recorder", "_timeline")
 
-    def hooks(self, name: int) -> tuple[Hook, Hook]:
-        recorder, timeline, open_of = self._recorder, self._timeline, self._open
+    def __init__(
+        self,
+        name: int = 0,
+        recorder: _core.SpanRecorder | None = None,
+        timeline: CudaTimeline | None = None,
+        opened: dict[int, list[tuple[int, Call | None]]] | None = None,
+    ) -> None:
+        self._name, self._recorder, self._timeline = name, recorder, timeline
+        # Calls under way by thread, of all names on the device.
+        self._open = {} if opened is None else opened
 
-        def before(*_: Any) -> None:
-            recorder.enter(name)
-            stack = open_of.setdefault(threading.get_ident(), [])
-            stack.append((name, timeline.record()))
+    def before(self, *_: Any) -> None:
+        if self._recorder is None or self._timeline is None:
+            return
+        self._recorder.enter(self._name)
+        calls = self._open.setdefault(threading.get_ident(), [])
+        calls.append((self._name, self._timeline.start()))
 
-        def after(*_: Any) -> None:
-            end = timeline.record()
-            row = recorder.exit(name)
-            stack = open_of.get(threading.get_ident(), [])
-            while stack:
-                opened, start = stack.pop()
-                if opened == name:
-                    if row is not None:
-                        timeline.add(row, start, end)
-                    return
-                timeline.drop(start)
-            timeline.drop(end)
+    def after(self, *_: Any) -> None:
+        if self._recorder is None or self._timeline is None:
+            return
+        path = self._recorder.leave(self._name)
+        if path is None:
+            return
+        calls = self._open.get(threading.get_ident(), [])
+        while calls:
+            name, call = calls.pop()
+            if name == self._name:
+                if call is not None:
+                    self._timeline.finish(call, path)
+                return
+            # The end of this one was never seen, because of an exception: it has no time.
 
-        return before, after
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copied or pickled model keeps working, unmeasured.
+        return _CudaCalls, ()
 
 
 class _TimedCall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +47,20 @@ class ModuleEntry:
         return sum(int(p.numel()) for p in self.module.parameters() if not _is_lazy(p))
 
 
-def module_entries(model: nn.Module, default_device: str = "cpu") -> list[ModuleEntry]:
-    """List every module once, parents before children, leaving out what is inside whole ones."""
+def module_entries(
+    model: nn.Module,
+    default_device: str = "cpu",
+    home: Callable[[nn.Module], str | None] | None = None,
+) -> list[ModuleEntry]:
+    """List every module once, parents before children, leaving out what is inside whole ones.
+
+    Args:
+        model: the model.
+        default_device: device of a model that has no tensors.
+        home: tells the device that a module's work is charged to, None where that is its
+            container's; default: `home_device`.
+    """
+    home = home or home_device
     entries: list[ModuleEntry] = []
     # A hook in what is compiled breaks its graph up, also where an eager path leads to it.
     seen = {
@@ -63,7 +75,7 @@ def module_entries(model: nn.Module, default_device: str = "cpu") -> list[Module
         if id(module) in seen:
             return
         seen.add(id(module))
-        device = _home_device(module) or outer_device
+        device = home(module) or outer_device
         whole = _why_whole(module)
         may_fuse = may_fuse or isinstance(module, nn.TransformerEncoderLayer)
         entries.append(
@@ -81,7 +93,7 @@ def module_entries(model: nn.Module, default_device: str = "cpu") -> list[Module
                 child_name = f"{name}.{child_name}" if name else child_name
                 walk(child_name, child, depth + 1, device, may_fuse)
 
-    walk("", model, 0, _home_device(model) or default_device, False)
+    walk("", model, 0, default_device, False)
     return entries
 
 
@@ -110,7 +122,7 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def _home_device(module: nn.Module) -> str | None:
+def home_device(module: nn.Module) -> str | None:
     """Device of the module's first own tensor, else of the first one below it."""
     own = [*module._parameters.values(), *module._buffers.values()]
     for tensor in own:

@@ -332,9 +332,11 @@ def _select_auto(devices: Iterable[str] | None, sys_root: str, children: bool) -
     else:
         for device in sorted(wanted - {"cpu"}):
             _find_torch_device(device, chosen, notes)
+    for entry in missing:
+        # A kind that is absent as a whole ("nvml") is no news; a card or a zone beside others is.
+        if ":" in entry.name and (cpu_metered or not entry.name.startswith("rapl:")):
+            notes.append(f"{entry.name} is not covered: {entry.reason}")
     if cpu_metered or (wanted is not None and "cpu" not in wanted):
-        # Kinds that are absent as a whole ("nvml") are no news; a card or a zone that fails is.
-        notes += [f"{m.name} is not covered: {m.reason}" for m in missing if ":" in m.name]
         return Selection(tuple(chosen), tuple(notes))
     if wanted is None and chosen:
         # An estimate that nobody asked for would make the sum of exact meters a guess.

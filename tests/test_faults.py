@@ -174,6 +174,14 @@ def run(program: str) -> str:
     return done.stdout
 
 
+# The load is 100 W. A busy machine may take a reading at either edge late.
+CHECK = """
+def check(m, energy_j):
+    late_s = max(trace.quality.longest_gap_s for trace in m.traces.values())
+    off_j = abs(energy_j - 100.0 * m.duration_s)
+    assert off_j < 3.0 * m.duration_s + 200.0 * late_s, (m, energy_j, late_s)
+"""
+
 SENSORS = ["pywatt.ScriptedSensor([100.0])", "'nvml:0'", "'cpu:estimated'"]
 
 
@@ -204,6 +212,7 @@ print("end")
 def test_parent_and_child_of_a_fork_both_work(sensor):
     program = f"""
 import os, sys, time, pywatt
+{CHECK}
 sensor = {sensor}
 with pywatt.measure(sensors=sensor) as m:
     time.sleep(0.3)
@@ -222,7 +231,7 @@ if child == 0:
     sys.exit()
 assert m.energy_j > 0, m.notes
 if not m.estimated:
-    assert abs(m.energy_j / m.duration_s - 100.0) < 3.0, m
+    check(m, m.energy_j)
 assert not any("ended" in note for note in m.notes), m.notes
 print("ok")
 """
@@ -230,15 +239,16 @@ print("ok")
 
 
 def test_workers_of_a_data_loader_do_not_disturb_a_measurement():
-    program = """
+    program = f"""
 import torch, pywatt
+{CHECK}
 from torch.utils.data import DataLoader, TensorDataset
 loader = DataLoader(TensorDataset(torch.arange(64.0)), batch_size=8, num_workers=2)
 with pywatt.measure(sensors=["nvml:0", "cpu:estimated"]) as m:
     for _ in range(2):
         total = sum(float(batch.sum()) for (batch,) in loader)
 assert total == 64 * 63 / 2
-assert abs(m.energy_by_sensor["nvml:0/energy"] / m.duration_s - 100.0) < 5.0, m
+check(m, m.energy_by_sensor["nvml:0/energy"])
 assert m.energy_j > m.energy_by_sensor["nvml:0/energy"]
 assert not any("ended" in note for note in m.notes), m.notes
 print("ok")

@@ -6,7 +6,6 @@ import pickle
 import threading
 
 import models
-import numpy as np
 import pytest
 import torch
 from models import ZOO, Work, row, scripted, traces_left
@@ -14,8 +13,6 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 import pywatt
-from pywatt import hooks
-from pywatt.attribution.result import PathTimes
 
 
 def inputs(shape, count=3):
@@ -267,48 +264,3 @@ def test_a_hook_that_cannot_be_put_on_takes_the_others_off():
     with pytest.raises(RuntimeError, match="no hooks here"):
         profiler.__enter__()
     assert traces_left(model) == before
-
-
-class HostTimeline:
-    """Times a device by the host's clock, and hands every second pair of spans over swapped."""
-
-    captured_calls, streams = 0, 1
-
-    def __init__(self, device, clock):
-        self.clock, self.rows = clock, []
-
-    def begin(self):
-        pass
-
-    end = synchronize = begin
-
-    def record(self):
-        return self.clock.now_s()
-
-    def add(self, row, start, end):
-        self.rows.append((row, start, end))
-        if len(self.rows) % 4 == 0:
-            self.rows[-2:] = self.rows[:-3:-1]
-
-    def drop(self, event):
-        pass
-
-    def spans(self):
-        rows, start_s, end_s = zip(*self.rows, strict=True)
-        return np.array(rows), np.array(start_s), np.array(end_s), np.zeros(len(rows), np.int64)
-
-
-def test_spans_of_a_device_find_their_modules_block_by_block(monkeypatch):
-    monkeypatch.setattr(hooks, "BLOCK_SPANS", 4)
-    clock = pywatt.ScriptedClock()
-    model = Work(clock, 1.0, first=Work(clock, 2.0), second=Work(clock, 3.0))
-    taken = hooks.ModuleHooks(model, clock, default_device="cuda:0", timeline=HostTimeline)
-    with taken:
-        for _ in range(5):
-            model(torch.ones(1))
-    blocks = list(taken.spans(["cuda:0"]).blocks())
-    assert [len(block.path) for block in blocks] == [4, 4, 4, 3]
-    times = PathTimes.of(taken.spans(["cuda:0"]))
-    assert times.calls.tolist() == [5, 5, 5]
-    assert times.time_s == pytest.approx([30.0, 10.0, 15.0])
-    assert times.self_time_s == pytest.approx([5.0, 10.0, 15.0])

@@ -234,6 +234,14 @@ def test_auto_tells_of_a_card_that_fails_beside_those_that_work(gpus, rapl):
     assert note.startswith("nvml:1 is not covered: ")
 
 
+def test_auto_tells_of_a_card_that_fails_where_the_cpu_has_no_meter_either(gpus, tmp_path):
+    gpus.reset(2)
+    gpus.configure(1, has_instant=0, has_average=0, has_power_usage=0, has_counter=0)
+    card, cpu = select("auto", sys_root=str(tmp_path)).notes
+    assert card.startswith("nvml:1 is not covered: ")
+    assert cpu.startswith("no power meter covers the CPU, whose energy is left out")
+
+
 def test_a_named_cpu_without_a_meter_is_estimated_beside_a_gpu(gpus, tmp_path, monkeypatch):
     gpus.reset(2)
     second = SimpleNamespace(name="simulated", uuid="00000000-0000-0000-0000-000000000001")
