@@ -18,6 +18,7 @@ from pywatt.errors import ArgumentError, PywattError
 from pywatt.renderers.encoding import encodable
 
 USAGE_ERROR = 2
+_UNKNOWN_WIDTH = 100
 
 _DESCRIPTION = "Measures the energy of PyTorch models, layer by layer, and of any command."
 
@@ -212,8 +213,9 @@ def _width(stream: TextIO | None) -> int:
     """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere."""
     if "COLUMNS" not in os.environ and stream is not None:
         with contextlib.suppress(OSError):
-            return os.get_terminal_size(stream.fileno()).columns
-    return shutil.get_terminal_size(fallback=(100, 40)).columns
+            # 0: a terminal whose size nobody has set.
+            return os.get_terminal_size(stream.fileno()).columns or _UNKNOWN_WIDTH
+    return shutil.get_terminal_size(fallback=(_UNKNOWN_WIDTH, 40)).columns
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

@@ -141,7 +141,8 @@ def read_until_closed(terminal):
             os.read(terminal, 4096)
 
 
-def test_ctrl_c_reaches_the_command_once():
+def test_ctrl_c_reaches_the_command_once(monkeypatch):
+    monkeypatch.delenv("COLUMNS")  # so that the terminal, whose size nobody has set, is asked
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [*RUN, sys.executable, "-c", COUNTS])
