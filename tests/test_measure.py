@@ -351,3 +351,13 @@ def test_no_domain_is_added_to_one_that_contains_it(clock, domains, total_w):
         clock.advance(1.0)
     assert m.energy_j == exactly(total_w)
     assert m.energy_by_sensor == {d: exactly(10.0**i) for i, (d, _) in enumerate(domains)}
+
+
+def test_an_estimate_is_not_added_to_a_meter_of_the_same(clock):
+    meter = watts(clock, 100.0, name="meter")
+    estimate = watts(clock, 7.0, name="guess", estimated=True)
+    with measure(clock, meter, estimate) as m:
+        clock.advance(1.0)
+    assert m.energy_j == exactly(100.0)
+    assert m.energy_by_sensor == {"meter": exactly(100.0), "guess": exactly(7.0)}
+    assert not m.estimated

@@ -72,6 +72,8 @@ def sources_of(traces: Mapping[str, Trace], infos: Iterable[SensorInfo] = ()) ->
     for name, info in known.items():
         if has_added and info.domain not in ADDED_DOMAINS:
             continue
+        if info.estimated and _is_metered(info, known.values()):
+            continue
         container = known.get(info.contained_in)
         if container is not None and (container.domain in ADDED_DOMAINS or not has_added):
             continue
@@ -85,6 +87,14 @@ def sources_of(traces: Mapping[str, Trace], infos: Iterable[SensorInfo] = ()) ->
         else:
             grouped[key] = Source(source.name, trace, source.counter)
     return tuple(grouped.values())
+
+
+def _is_metered(estimate: SensorInfo, infos: Iterable[SensorInfo]) -> bool:
+    """Tell whether a meter covers what an estimate was made for."""
+    return any(
+        not info.estimated and info.domain == estimate.domain and info.device == estimate.device
+        for info in infos
+    )
 
 
 def window_energy(source: Source, start_s: float, end_s: float) -> WindowEnergy | None:
