@@ -66,12 +66,13 @@ core-test: $(CORE_BUILDS)
 	TSAN_OPTIONS=halt_on_error=1 $(NO_ASLR) $(CTEST) --test-dir build/core-thread
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(CTEST) --test-dir build/core-address
 
-# The simulated NVML library of build/core stands in for a driver.
+# The simulated NVML library of build/core stands in for a driver. pytest and stubtest run in build/:
+# from here, they or a Python that they start would import the uncompiled pywatt/.
 test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 test: core-test $(VENV)/package.stamp
-	$(BIN)/pytest
+	cd build && $(BIN)/pytest ../tests
+	cd build && $(BIN)/pytest ../tests -m gpu
 
-# stubtest puts its working folder first on the path, where the uncompiled pywatt/ lies: so not here.
 lint: $(VENV)/package.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -94,7 +95,7 @@ wheel-test: wheel build/core
 	$(PYTHON) -m venv --clear .venv-wheel
 	.venv-wheel/bin/python -m pip install --progress-bar off -c constraints.txt \
 	  "$$(echo dist/pywatt-*.whl)[test]"
-	.venv-wheel/bin/pytest
+	cd build && ../.venv-wheel/bin/pytest ../tests
 
 clean:
 	rm -rf build dist .venv .venv-wheel

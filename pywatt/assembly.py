@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from datetime import datetime, timezone
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
+from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.attribution.source import Source, sources_of, window_energy
+from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
 from pywatt.batches import Accuracy
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
@@ -31,26 +30,26 @@ class Recording:
     """All that one run has left behind.
 
     Attributes:
-        model: what ran.
         hooks: its spans and modules, taken off.
         infos: all sensors that were read.
         traces: what they gave, by name.
         start_s: beginning of the measured window on the clock of spans and traces.
         end_s: end of it.
         batches: how many batches went through.
+        training: whether the model was in training mode.
         samples: how many samples; None where not known.
         accuracy: accuracy over them.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
     """
 
-    model: nn.Module
     hooks: ModuleHooks
     infos: tuple[SensorInfo, ...]
     traces: Mapping[str, Trace]
     start_s: float
     end_s: float
     batches: int
+    training: bool
     samples: int | None
     accuracy: Accuracy
     notes: tuple[str, ...]
@@ -76,21 +75,22 @@ def assemble(recording: Recording) -> Profile:
     sources = sources_of(recording.traces, recording.infos)
     times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
     figures = _attribute_all(recording, sources)
-    energy_j, energy_j_std = _total(recording, sources)
+    window = (recording.start_s, recording.end_s)
+    total = total_energy(sources, *window)
     layers = _layers(hooks, figures, times_by_device)
     used = {source.name for source in sources}
     return Profile(
         model=hooks.entries[0].type,
         layers=layers,
-        energy_j=energy_j,
-        energy_j_std=energy_j_std,
+        energy_j=None if total is None else total.energy_j,
+        energy_j_std=None if total is None else total.energy_j_std,
         duration_s=recording.end_s - recording.start_s,
-        outside_j=figures.outside_j if energy_j is not None else None,
-        outside_j_std=float(np.sqrt(figures.outside_var)) if energy_j is not None else None,
+        outside_j=None if total is None else figures.outside_j,
+        outside_j_std=None if total is None else float(np.sqrt(figures.outside_var)),
         samples=recording.samples,
         batches=recording.batches,
         accuracy=recording.accuracy.value,
-        energy_by_sensor=_by_sensor(recording),
+        energy_by_sensor=energy_by_sensor(recording.traces, recording.infos, *window),
         sensors=tuple(i for i in recording.infos if (i.source or i.name) in used),
         traces=dict(recording.traces),
         method=" and ".join(dict.fromkeys(a.method for a in figures.found)) or "none",
@@ -135,26 +135,6 @@ def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figure
         figures.covered.update(devices)
         figures.found.append(found)
     return figures
-
-
-def _total(
-    recording: Recording, sources: tuple[Source, ...]
-) -> tuple[float | None, float | None]:
-    parts = [window_energy(s, recording.start_s, recording.end_s) for s in sources]
-    if not parts or any(part is None for part in parts):
-        return None, None
-    known = [part for part in parts if part is not None]
-    std = float(np.sqrt(sum(part.energy_j_std**2 for part in known)))
-    return sum(part.energy_j for part in known), std
-
-
-def _by_sensor(recording: Recording) -> dict[str, float | None]:
-    by_sensor: dict[str, float | None] = {info.name: None for info in recording.infos}
-    for name, trace in recording.traces.items():
-        alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
-        energy = window_energy(alone, recording.start_s, recording.end_s)
-        by_sensor[name] = None if energy is None else energy.energy_j
-    return by_sensor
 
 
 def _layers(
@@ -220,15 +200,20 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
-    yield from (f"{i.name}: {i.note}" for i in recording.infos if i.note)
+    yield from caveats(sources)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"
-    yield from find_wholes(hooks.entries)
-    modules = layers[len(hooks.windows) :]
-    if modules and not any(layer.calls for layer in modules):
+    calls = [layer.calls for layer in layers[len(hooks.windows) :]]
+    yield from find_wholes(hooks.entries, calls)
+    if not any(calls):
         yield "no module was called inside the measurement: all energy is outside of the modules"
-    if recording.model.training:
+    if hooks.compiled_inside:
+        yield (
+            "torch.compile was at work during the measurement, and its energy is included: warm up "
+            "first, and profile the compiled module, not what is in it: hooks there break graphs up"
+        )
+    if recording.training:
         yield "the model was in training mode: call model.eval() first to profile inference"
     if hooks.recorder.threads > 1:
         yield "modules ran in several threads at once: their power is shared equally among them"
@@ -239,7 +224,15 @@ def _notes(
                 "shared equally among them"
             )
         if timeline.captured_calls:
-            yield f"calls captured into a CUDA graph on {device} have no time and no energy"
+            yield (
+                f"{timeline.captured_calls} calls captured into a CUDA graph on {device} have no "
+                "time and no energy"
+            )
+        if timeline.failure is not None:
+            yield (
+                f"calls on {device} were timed only until it failed, and what it drew later is "
+                f"outside of the modules: {timeline.failure}"
+            )
     if recording.accuracy.note is not None:
         yield recording.accuracy.note
 
@@ -247,13 +240,12 @@ def _notes(
 def _environment(hooks: ModuleHooks) -> dict[str, str]:
     environment = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "pywatt": importlib.metadata.version("pywatt"),
+        "pywatt": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "devices": ", ".join(hooks.devices),
     }
-    for device in hooks.devices:
-        if device.startswith("cuda"):
-            environment[device] = torch.cuda.get_device_name(device)
+    for device, timeline in hooks.timelines.items():
+        environment[device] = timeline.device_name
     return environment

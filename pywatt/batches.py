@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,21 +23,41 @@ CALL_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, 
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
-    """Call a model with a batch: a tensor, a mapping, or a tuple or list that begins with the input.
+    """Call a model with a batch: a tensor, a mapping, or a sequence that begins with the input.
 
     Raises:
         BatchError: a batch of another kind.
     """
+    if isinstance(batch, (tuple, list)) and batch:
+        batch = batch[0]
+        if not isinstance(batch, Mapping):
+            return model(batch)
     if isinstance(batch, Mapping):
         return model(**batch)
-    if isinstance(batch, (tuple, list)) and batch:
-        return call_model(model, batch[0])
     if isinstance(batch, torch.Tensor):
         return model(batch)
     raise BatchError(
         f"the loader gave {describe(batch)}, and pywatt does not know how to call the model with "
         "it; give forward=lambda model, batch: ..."
     )
+
+
+@contextmanager
+def explained(batch: Any) -> Iterator[None]:
+    """Say what a model was called with where it cannot be.
+
+    Raises:
+        BatchError: in place of what the model raises when it is not made for the batch.
+    """
+    try:
+        yield
+    except (BatchError, torch.OutOfMemoryError):
+        raise
+    except CALL_ERRORS as error:
+        raise BatchError(
+            f"the model could not be called with {describe(batch)}: {error!r}; give "
+            "forward=lambda model, batch: ... to say how"
+        ) from error
 
 
 def describe(batch: Any) -> str:
@@ -52,17 +74,47 @@ def describe(batch: Any) -> str:
 
 
 def move(batch: Any, device: torch.device) -> Any:
-    """Return a batch with its tensors on a device; what is there already is not copied."""
+    """Return a batch with its tensors on a device; what is there already is not copied.
+
+    Raises:
+        BatchError: it cannot be moved.
+    """
+    return _put(batch, device, anew=False)
+
+
+def duplicate(batch: Any, device: torch.device) -> Any:
+    """Return a batch on a device that a model may write into without changing the user's.
+
+    Raises:
+        BatchError: it cannot be moved.
+    """
+    return _put(batch, device, anew=True)
+
+
+def _put(batch: Any, device: torch.device, *, anew: bool) -> Any:
+    try:
+        return _moved(batch, device, anew=anew)
+    except (RuntimeError, AssertionError) as error:
+        raise BatchError(f"{describe(batch)} could not be moved to {device}: {error}") from error
+
+
+def _moved(batch: Any, device: torch.device, *, anew: bool) -> Any:
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
+        return batch.to(device, non_blocking=True, copy=anew)
+    if isinstance(batch, MutableMapping):
+        # Of the same type, with what else it holds: a BatchEncoding has its encodings.
+        moved = copy.copy(batch)
+        for key, item in batch.items():
+            moved[key] = _moved(item, device, anew=anew)
+        return moved
+    if callable(getattr(batch, "to", None)):
+        # A PackedSequence knows which of its tensors stay where they are.
+        moved = batch.to(device)
+        return copy.deepcopy(moved) if anew and moved is batch else moved
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(item, device) for item in batch))
+        return type(batch)(*(_moved(item, device, anew=anew) for item in batch))
     if isinstance(batch, (tuple, list)):
-        return type(batch)(move(item, device) for item in batch)
-    if isinstance(batch, dict):
-        return {key: move(item, device) for key, item in batch.items()}
-    if isinstance(batch, Mapping) and hasattr(batch, "to"):
-        return batch.to(device)
+        return type(batch)(_moved(item, device, anew=anew) for item in batch)
     return batch
 
 
@@ -121,6 +173,12 @@ class Accuracy:
         targets = _targets(batch)
         logits = _logits(output)
         if targets is None or logits is None or logits.shape[0] != targets.shape[0]:
+            return
+        if bool(torch.any((targets < 0) | (targets >= logits.shape[1]))):
+            self.note = (
+                "accuracy is unavailable: a batch has a target outside of the model's "
+                f"{logits.shape[1]} classes; give accuracy=lambda output, batch: ... to say how"
+            )
             return
         right = logits.argmax(dim=1) == targets.to(logits.device)
         self._right += float(right.sum().item())

@@ -1,15 +1,18 @@
 """When work ran on a CUDA device, in the time of the host's clock.
 
 Kernels run after the call that launched them has returned, so their time is taken by events on the
-stream. Events carry no host time: two anchors, one before and one after everything, tie the device's
-clock to the host's, and what lies between is interpolated, since GPU clocks drift by 10 to 100 ppm.
-Nothing is synchronized in between.
+stream. Events carry no host time: two anchors, one before and one after everything, tie the
+device's clock to the host's, and what lies between is interpolated, since GPU clocks drift by 10 to
+100 ppm. Nothing is synchronized in between.
 """
 
 from __future__ import annotations
 
-from array import array
+import contextlib
+import math
+import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,43 +20,47 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt import _core
+from pywatt.spans import BLOCK_SPANS, SpanBlock
 
 FloatArray = npt.NDArray[np.float64]
 
 ANCHOR_TRIES = 20
 
-# elapsed_time is a 32-bit float in ms: from a mark less than a second away it is good to 0.1 us.
-MARK_EVERY_MS = 500.0
+# An anchor is good to some us, so over a short run two of them tell the rate of the device's clock
+# worse than knowing that no GPU's clock is off by more than this.
+MAX_DRIFT = 5e-4
 
-# Finished pairs are taken out once so many wait, so that a long run needs few events.
-DRAIN_AT = 4096
+# elapsed_time is a 32-bit float in ms: from a mark half a second away it is good to 0.02 us.
+MARK_EVERY_S = 0.5
+
+# So many events are left alone before the oldest are read. A stream holds about a thousand pieces
+# of work that have not run, so the oldest have happened by then.
+BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A moment on both clocks.
-
-    Attributes:
-        host_s: time on the host's clock in s.
-        device_s: time since the first anchor on the device's clock in s.
-        std_s: how well the two are tied together, one standard deviation in s.
-    """
+    """A moment on both clocks in s: on the device's, since the first anchor."""
 
     host_s: float
     device_s: float
-    std_s: float
 
 
 @dataclass(slots=True)
-class _Pair:
-    row: int
-    start: Any
-    end: Any
+class Call:
+    """A call on the device; times in s since the first anchor, on the device's clock."""
+
     stream: int
+    path: int = -1
+    start_s: float = math.nan
+    end_s: float = math.nan
 
 
 class CudaTimeline:
-    """Events of one device, from a pool, and their times on the host's clock.
+    """Events of one device, from a pool, and when they happened on the host's clock.
+
+    Device errors while calls are recorded are kept in `failure`, and end the timing: the user's own
+    next call to the device will raise them in the right place.
 
     Args:
         device: ``cuda:0`` and so on.
@@ -67,119 +74,169 @@ class CudaTimeline:
 
             cuda = torch.cuda
         self.device = device
+        self.device_name = ""
         self.captured_calls = 0
+        self.failure: RuntimeError | None = None
+        self._index = int(device.partition(":")[2] or 0)
         self._clock = clock
         self._cuda = cuda
-        self._pool: list[Any] = []
-        self._pending: deque[_Pair] = deque()
+        self._anchors: list[Anchor] = []
         self._mark: Any = None
         self._mark_s = 0.0
-        self._anchors: list[Anchor] = []
-        self._rows = array("q")
-        self._start_s = array("d")
-        self._end_s = array("d")
-        self._stream = array("q")
+        # Events whose time was read, and which nothing refers to.
+        self._pool: list[Any] = []
+        # Recorded events, oldest first: of which call, and whether of its end.
+        self._pending: deque[tuple[Any, Call, bool]] = deque()
+        self._reading = threading.Lock()
         self._streams: dict[int, int] = {}
+        # A store of 16 bytes a call; times on the device's clock.
+        self._calls = _core.SpanRecorder(clock)
 
     def begin(self) -> None:
-        """Tie the clocks together before the first call. Synchronizes the device."""
+        """Tie the clocks together before the first call. Synchronizes the device.
+
+        Raises:
+            RuntimeError: the device cannot be used.
+        """
+        self.device_name = self._cuda.get_device_name(self._index)
         self._anchors = [self._take_anchor()]
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
-        self._cuda.synchronize(self.device)
+        """Wait until the device has done what it was given; an error is left for `end` to find."""
+        with contextlib.suppress(RuntimeError):
+            self._cuda.synchronize(self._index)
 
-    def end(self) -> None:
-        """Wait for the device, take the second anchor and resolve all that is pending."""
-        self.synchronize()
-        self._drain(wait=True)
-        self._anchors.append(self._take_anchor())
+    def end(self) -> RuntimeError | None:
+        """Wait for the device, read all events and take the second anchor.
+
+        Returns:
+            What the device failed with. The calls whose times were read until then are kept.
+        """
+        device_error = None
+        try:
+            self._cuda.synchronize(self._index)
+        except RuntimeError as error:
+            device_error = error
+            self.failure = self.failure or error
+        try:
+            self._read(len(self._pending))
+            self._anchors.append(self._take_anchor())
+        except RuntimeError as error:
+            self.failure = self.failure or error
+        self._pending.clear()
         self._pool.clear()
+        self._mark = None
+        return device_error
 
-    def record(self) -> Any:
-        """Record an event on the current stream; None while a graph is being captured."""
-        if self._cuda.is_current_stream_capturing():
-            # A timing event would become a part of the graph.
-            self.captured_calls += 1
+    def start(self) -> Call | None:
+        """Record the start of a call on the current stream; None where it cannot be timed."""
+        if self.failure is not None:
             return None
-        event = self._pool.pop() if self._pool else self._cuda.Event(enable_timing=True)
-        event.record(self._cuda.current_stream(self.device))
-        return event
+        try:
+            if self._is_capturing():
+                self.captured_calls += 1
+                return None
+            stream = self._cuda.current_stream(self._index)
+            call = Call(self._streams.setdefault(stream.cuda_stream, len(self._streams)))
+            self._record(stream, call, False)
+        except RuntimeError as error:
+            self.failure = error
+            return None
+        return call
 
-    def add(self, row: int, start: Any, end: Any) -> None:
-        """Take the events of a span, which is row `row` of the recorder."""
-        if start is None or end is None:
+    def finish(self, call: Call, path: int) -> None:
+        """Record the end of a call, which stood at `path` in the tree of calls."""
+        if self.failure is not None:
             return
-        handle = self._cuda.current_stream(self.device).cuda_stream
-        stream = self._streams.setdefault(handle, len(self._streams))
-        self._pending.append(_Pair(row, start, end, stream))
-        if len(self._pending) >= DRAIN_AT:
-            self._drain(wait=False)
-
-    def drop(self, event: Any) -> None:
-        """Give back an event that ended up without its partner."""
-        if event is not None:
-            self._pool.append(event)
+        call.path = path
+        try:
+            if self._is_capturing():
+                self.captured_calls += 1
+            else:
+                self._record(self._cuda.current_stream(self._index), call, True)
+        except RuntimeError as error:
+            self.failure = error
 
     @property
     def streams(self) -> int:
         """How many streams calls have run on."""
         return len(self._streams)
 
-    def spans(self) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, npt.NDArray[np.int64]]:
-        """Rows, starts and ends in s of the host's clock, and streams. Only after `end`."""
-        return (
-            np.array(self._rows, dtype=np.int64),
-            self._on_host(np.array(self._start_s, dtype=np.float64)),
-            self._on_host(np.array(self._end_s, dtype=np.float64)),
-            np.array(self._stream, dtype=np.int64),
-        )
+    def blocks(self) -> Iterator[SpanBlock]:
+        """Give the calls on the host's clock, in blocks; `thread` is the number of the stream."""
+        for first in range(0, len(self._calls), BLOCK_SPANS):
+            start_s, end_s, path, stream = self._calls.rows(first, BLOCK_SPANS)
+            yield SpanBlock(self._on_host(start_s), self._on_host(end_s), path, stream)
 
-    @property
-    def anchor_std_s(self) -> float:
-        """How well device times are known on the host's clock, one standard deviation in s."""
-        return max((anchor.std_s for anchor in self._anchors), default=0.0)
+    def _is_capturing(self) -> bool:
+        """Tell whether a graph is being captured, of which an event would become a part.
 
-    def _on_host(self, device_s: FloatArray) -> FloatArray:
-        first, last = self._anchors[0], self._anchors[-1]
-        passed_s = last.device_s - first.device_s
-        rate = (last.host_s - first.host_s) / passed_s if passed_s > 0 else 1.0
-        return first.host_s + (device_s - first.device_s) * rate
+        Also where it is captured on another device, since a capture breaks if events are queried.
+        """
+        if self._cuda.is_current_stream_capturing():
+            return True
+        if self._cuda.current_device() == self._index:
+            return False
+        with self._cuda.device(self._index):
+            return bool(self._cuda.is_current_stream_capturing())
+
+    def _record(self, stream: Any, call: Call, is_end: bool) -> None:
+        try:
+            event = self._pool.pop()
+        except IndexError:
+            event = self._cuda.Event(enable_timing=True)
+        event.record(stream)
+        self._pending.append((event, call, is_end))
+        if len(self._pending) > BACKLOG and self._reading.acquire(blocking=False):
+            try:
+                # One was added: so the backlog shrinks, by the same small work in every call.
+                self._read(2)
+            finally:
+                self._reading.release()
+
+    def _read(self, count: int) -> None:
+        """Take the times of the oldest events; one that has not happened yet goes to the back."""
+        for _ in range(count):
+            event, call, is_end = self._pending.popleft()
+            if not event.query():
+                self._pending.append((event, call, is_end))
+                continue
+            time_s = self._since_begin_s(event)
+            if is_end:
+                call.end_s = time_s
+            else:
+                call.start_s = time_s
+            # On two streams, the end may be read before the start.
+            if not (math.isnan(call.start_s) or math.isnan(call.end_s)):
+                self._calls.add(call.path, call.start_s, call.end_s, call.stream)
+            if time_s - self._mark_s > MARK_EVERY_S:
+                self._mark, self._mark_s, event = event, time_s, self._mark
+            self._pool.append(event)
+
+    def _since_begin_s(self, event: Any) -> float:
+        return self._mark_s + float(self._mark.elapsed_time(event)) * 1e-3
 
     def _take_anchor(self) -> Anchor:
         """Keep the narrowest of several tries to catch an event between two looks at the clock."""
-        self.synchronize()
-        stream = self._cuda.current_stream(self.device)
-        best: tuple[float, float, Any] | None = None
+        self._cuda.synchronize(self._index)
+        stream = self._cuda.current_stream(self._index)
+        tries: list[tuple[float, float, Any]] = []
         for _ in range(ANCHOR_TRIES):
             event = self._cuda.Event(enable_timing=True)
             before_s = self._clock.now_s()
             event.record(stream)
             event.synchronize()
             after_s = self._clock.now_s()
-            if best is None or after_s - before_s < best[0]:
-                best = (after_s - before_s, (before_s + after_s) / 2, event)
-        assert best is not None
-        width_s, host_s, event = best
+            tries.append((after_s - before_s, (before_s + after_s) / 2, event))
+        _, host_s, event = min(tries, key=lambda one: one[0])
         if self._mark is None:
-            self._mark, self._mark_s = event, 0.0
-        return Anchor(host_s, self._since_begin_s(event), width_s / float(np.sqrt(12.0)))
+            self._mark = event
+        return Anchor(host_s, self._since_begin_s(event))
 
-    def _since_begin_s(self, event: Any) -> float:
-        return self._mark_s + float(self._mark.elapsed_time(event)) * 1e-3
-
-    def _drain(self, *, wait: bool) -> None:
-        """Turn finished pairs into times, in the order in which they were added."""
-        while self._pending and (wait or self._pending[0].end.query()):
-            pair = self._pending.popleft()
-            start_s, end_s = self._since_begin_s(pair.start), self._since_begin_s(pair.end)
-            self._rows.append(pair.row)
-            self._start_s.append(start_s)
-            self._end_s.append(end_s)
-            self._stream.append(pair.stream)
-            self._pool.append(pair.start)
-            if (end_s - self._mark_s) * 1e3 > MARK_EVERY_MS:
-                # The old mark may be the first anchor, and is not a pool's event to give back.
-                self._mark, self._mark_s = pair.end, end_s
-            else:
-                self._pool.append(pair.end)
+    def _on_host(self, device_s: FloatArray) -> FloatArray:
+        first, last = self._anchors[0], self._anchors[-1]
+        passed_s = last.device_s - first.device_s
+        rate = (last.host_s - first.host_s) / passed_s if passed_s > 0 else 1.0
+        rate = min(max(rate, 1.0 - MAX_DRIFT), 1.0 + MAX_DRIFT)
+        middle_s = (first.host_s + last.host_s) / 2
+        return middle_s + (device_s - (first.device_s + last.device_s) / 2) * rate

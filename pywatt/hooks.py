@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from torch import nn
 
 from pywatt import _core
-from pywatt.cuda_clock import CudaTimeline
-from pywatt.modules import ModuleEntry, compiled_call, module_entries, wraps_forward
+from pywatt.cuda_clock import Call, CudaTimeline
+from pywatt.modules import ModuleEntry, frames_compiled, module_entries
 from pywatt.spans import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 Hook = Callable[..., None]
+
+# More than a device has numbers for its streams.
+STREAMS = 1000
 
 
 class ModuleHooks:
@@ -26,13 +30,15 @@ class ModuleHooks:
 
     Modules on the CPU are timed on the host's clock by native hooks. Modules on a CUDA device are
     timed by events on the stream that is current at the call, since their kernels run after the
-    hook has returned.
+    hook has returned. `compiled_inside` tells afterwards whether torch.compile was at work
+    meanwhile.
 
     Args:
         model: the model; its tree is taken when this is entered.
         clock: clock of the spans.
         default_device: device of a model that has no tensors.
         timeline: makes the clock of a CUDA device; for tests.
+        home: tells the device that a module's work is charged to; for tests.
     """
 
     def __init__(
@@ -42,9 +48,10 @@ class ModuleHooks:
         *,
         default_device: str = "cpu",
         timeline: Callable[[str, _core.Clock], CudaTimeline] = CudaTimeline,
+        home: Callable[[nn.Module], str | None] | None = None,
     ) -> None:
         self.model = model
-        self.entries: list[ModuleEntry] = module_entries(model, default_device)
+        self.entries: list[ModuleEntry] = module_entries(model, default_device, home)
         self.windows: list[str] = []
         self.recorder = _core.SpanRecorder(clock)
         self.timelines = {
@@ -52,8 +59,12 @@ class ModuleHooks:
             for device in sorted({e.device for e in self.entries})
             if device.startswith("cuda")
         }
-        self._cuda_hooks = {d: _CudaHooks(self.recorder, t) for d, t in self.timelines.items()}
+        self._open: dict[str, dict[int, list[tuple[int, Call | None]]]] = {
+            device: {} for device in self.timelines
+        }
         self._attached = ExitStack()
+        self._frames_before = 0
+        self.compiled_inside = False
 
     @property
     def device(self) -> str:
@@ -67,6 +78,7 @@ class ModuleHooks:
 
     def __enter__(self) -> ModuleHooks:
         """Put the hooks on; if one cannot be put on, those before are taken off."""
+        self._frames_before = frames_compiled()
         with ExitStack() as attached:
             for timeline in self.timelines.values():
                 timeline.begin()
@@ -81,11 +93,18 @@ class ModuleHooks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take all hooks off and close what is open."""
+        """Take all hooks off and close what is open.
+
+        Raises:
+            RuntimeError: a CUDA device failed, and no other exception is on its way.
+        """
         self._attached.close()
         self.recorder.close_all()
-        for timeline in self.timelines.values():
-            timeline.end()
+        self.compiled_inside = frames_compiled() > self._frames_before
+        failures = [timeline.end() for timeline in self.timelines.values()]
+        for failure in failures:
+            if failure is not None and error is None:
+                raise failure
 
     def synchronize(self) -> None:
         """Wait until the CUDA devices of the model have done what they were given."""
@@ -93,17 +112,18 @@ class ModuleHooks:
             timeline.synchronize()
 
     def _hooks(self, name: int, device: str) -> tuple[Hook, Hook]:
-        if device in self._cuda_hooks:
-            return self._cuda_hooks[device].hooks(name)
+        if device in self.timelines:
+            calls = _CudaCalls(name, self.recorder, self.timelines[device], self._open[device])
+            return calls.before, calls.after
         return self.recorder.hooks(name)
 
     def _attach(self, attached: ExitStack, index: int, entry: ModuleEntry) -> None:
         before, after = self._hooks(index, entry.device)
         module = entry.module
-        if compiled_call(module) is not None:
-            _wrap_attribute(attached, module, "_compiled_call_impl", before, after)
-        elif wraps_forward(entry):
-            _wrap_attribute(attached, module, "forward", before, after)
+        if entry.timed_at is not None:
+            timed = _TimedCall(module, entry.timed_at, before, after)
+            attached.callback(timed.detach)
+            timed.attach()
         else:
             attached.callback(module.register_forward_pre_hook(before, prepend=True).remove)
             attached.callback(module.register_forward_hook(after, always_call=True).remove)
@@ -130,12 +150,7 @@ class ModuleHooks:
         names = [entry.name for entry in self.entries] + self.windows
         name, parent = self.recorder.paths()
         on_device = np.array([self.device_of(n) in chosen for n in name], dtype=bool)
-        nearest = parent.copy()
-        for path in range(len(nearest)):
-            above = nearest[path]
-            # Parents come before children, so what lies above is already settled.
-            nearest[path] = above if above < 0 or on_device[above] else nearest[above]
-        return _DeviceSpans(names, CallPaths(name, parent, nearest), self, on_device)
+        return _DeviceSpans(names, CallPaths.of(name, parent, on_device), self, on_device)
 
 
 class _DeviceSpans(Spans):
@@ -172,51 +187,69 @@ class _DeviceSpans(Spans):
             )
             if len(kept.path):
                 yield kept
+        # Streams, and devices, run side by side as threads do; 0 stands for the only one.
+        first_number = STREAMS if np.any(self._kept) else 0
         for number, timeline in enumerate(self._timelines):
-            rows, start_s, end_s, stream = timeline.spans()
-            path = np.array([self._recorder.rows(int(r), 1)[2][0] for r in rows], dtype=np.int32)
-            # Streams, and devices, run side by side as threads do.
-            thread = (stream + 1000 * number).astype(np.uint32)
-            yield SpanBlock(start_s, end_s, path, thread)
+            for block in timeline.blocks():
+                thread = block.thread + np.uint32(first_number + STREAMS * number)
+                yield replace(block, thread=thread)
 
 
-class _CudaHooks:
-    """Python hooks that record a pair of events around each call on one device."""
+class _CudaCalls:
+    """Hooks that record a pair of events around each call of one name on one device."""
 
-    def __init__(self, recorder: _core.SpanRecorder, timeline: CudaTimeline) -> None:
-        self._recorder = recorder
-        self._timeline = timeline
-        self._open: dict[int, list[tuple[int, Any]]] = {}
+    __slots__ = ("_name", "_open", "_recorder", "_timeline")
 
-    def hooks(self, name: int) -> tuple[Hook, Hook]:
-        recorder, timeline, open_of = self._recorder, self._timeline, self._open
+    def __init__(
+        self,
+        name: int = 0,
+        recorder: _core.SpanRecorder | None = None,
+        timeline: CudaTimeline | None = None,
+        opened: dict[int, list[tuple[int, Call | None]]] | None = None,
+    ) -> None:
+        self._name, self._recorder, self._timeline = name, recorder, timeline
+        # Calls under way by thread, of all names on the device.
+        self._open = {} if opened is None else opened
 
-        def before(*_: Any) -> None:
-            recorder.enter(name)
-            stack = open_of.setdefault(threading.get_ident(), [])
-            stack.append((name, timeline.record()))
+    def before(self, *_: Any) -> None:
+        if self._recorder is None or self._timeline is None:
+            return
+        self._recorder.enter(self._name)
+        calls = self._open.setdefault(threading.get_ident(), [])
+        calls.append((self._name, self._timeline.start()))
 
-        def after(*_: Any) -> None:
-            end = timeline.record()
-            row = recorder.exit(name)
-            stack = open_of.get(threading.get_ident(), [])
-            while stack:
-                opened, start = stack.pop()
-                if opened == name:
-                    if row is not None:
-                        timeline.add(row, start, end)
-                    return
-                timeline.drop(start)
-            timeline.drop(end)
+    def after(self, *_: Any) -> None:
+        if self._recorder is None or self._timeline is None:
+            return
+        path = self._recorder.leave(self._name)
+        if path is None:
+            return
+        calls = self._open.get(threading.get_ident(), [])
+        while calls:
+            name, call = calls.pop()
+            if name == self._name:
+                if call is not None:
+                    self._timeline.finish(call, path)
+                return
+            # The end of this one was never seen, because of an exception: it has no time.
 
-        return before, after
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copied or pickled model keeps working, unmeasured.
+        return _CudaCalls, ()
 
 
 class _TimedCall:
-    """Calls `inner` inside a span; a copied or pickled model gets `inner` itself back."""
+    """Stands in for a callable attribute of a module and calls it inside a span.
 
-    def __init__(self, inner: Callable[..., Any], before: Hook, after: Hook) -> None:
-        self._inner, self._before, self._after = inner, before, after
+    Only the instance's own dictionary is changed, which `detach` undoes to the letter. A copied or
+    pickled model gets the callable itself back.
+    """
+
+    def __init__(self, module: nn.Module, attribute: str, before: Hook, after: Hook) -> None:
+        self._home, self._attribute = module.__dict__, attribute
+        self._inner = getattr(module, attribute)
+        self._inner_is_own = attribute in self._home
+        self._before, self._after = before, after
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._before()
@@ -228,19 +261,18 @@ class _TimedCall:
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, (self._inner,)
 
+    def attach(self) -> None:
+        self._home[self._attribute] = self
 
-def _wrap_attribute(
-    attached: ExitStack, module: nn.Module, attribute: str, before: Hook, after: Hook
-) -> None:
-    """Time what an attribute of the instance calls; undone to the letter by `attached`."""
-    inner = getattr(module, attribute)
-    had = attribute in module.__dict__
-
-    def restore() -> None:
-        if had:
-            module.__dict__[attribute] = inner
-        else:
-            module.__dict__.pop(attribute, None)
-
-    attached.callback(restore)
-    module.__dict__[attribute] = _TimedCall(inner, before, after)
+    def detach(self) -> None:
+        """Go, also from under another profiler's that was put on later and stays."""
+        outer = self._home.get(self._attribute)
+        if outer is self:
+            if self._inner_is_own:
+                self._home[self._attribute] = self._inner
+            else:
+                del self._home[self._attribute]
+        while isinstance(outer, _TimedCall):
+            if outer._inner is self:
+                outer._inner, outer._inner_is_own = self._inner, self._inner_is_own
+            outer = outer._inner

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -10,11 +12,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from pywatt import _core, windows
-from pywatt.attribution.result import SpanEnergy
-from pywatt.attribution.source import Source, WindowEnergy, sources_of, window_energy
-from pywatt.errors import PywattError
+from pywatt.attribution.result import SpanEnergy, WindowEnergy
+from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
+from pywatt.errors import ArgumentError, PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
-from pywatt.sensors import SensorChoice, select
+from pywatt.renderers.encoding import encodable
+from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
 from pywatt.trace import Trace
 
@@ -42,7 +45,9 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
 
     Args:
         sensors: ``auto`` (all meters of this machine; where there is none, the software estimate of
-            the CPU), names from `pywatt.sensors()`, or sensor objects.
+            the CPU), names from `pywatt.sensors()`, or sensor objects. Where GPUs have meters and
+            the CPU has none, ``auto`` adds no estimate to what was measured, and a note says so:
+            name ``cpu:estimated`` too to have it.
         rate_hz: readings a second, 1 to 10,000.
         clock: a `ScriptedClock` for tests.
 
@@ -59,22 +64,18 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         clock: _core.Clock | None = None,
     ) -> None:
         self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
-        # A rate out of range or an unknown sensor is told here, not in the middle of the user's run.
-        self._next: Measurement | None = self._make()
-        self._entered: list[Measurement] = []
-
-    def _make(self) -> Measurement:
-        selection = select(self._options["sensors"])
-        monitor = Monitor(
-            selection.sensors, rate_hz=self._options["rate_hz"], clock=self._options["clock"]
-        )
-        return Measurement(monitor, selection.notes)
+        # A rate out of range or an unknown sensor is told here, not amid the user's run.
+        self._ready = [_open(**self._options)]
+        self._entered = _Entered()
 
     def __enter__(self) -> Measurement:
         """Start; returns the measurement, which has its figures after the block."""
-        measurement, self._next = self._next or self._make(), None
+        try:
+            measurement = self._ready.pop()
+        except IndexError:
+            measurement = _open(**self._options)
         measurement._begin()
-        self._entered.append(measurement)
+        self._entered.stack.append(measurement)
         return measurement
 
     def __exit__(
@@ -84,22 +85,51 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         traceback: TracebackType | None,
     ) -> None:
         """End, also after an exception; what was measured until then is kept."""
-        self._entered.pop()._end()
+        self._entered.stack.pop()._end()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Measure every call of `function`; its `measurement` is that of the last finished call."""
+        """Measure every call of `function`; its `measurement` is that of the last finished call.
+
+        Raises:
+            ArgumentError: a generator or coroutine function, whose work is done after its call.
+        """
+        later = (
+            inspect.isgeneratorfunction,
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_one(function) for is_one in later):
+            raise ArgumentError(
+                f"a call of {function.__qualname__} returns before its work is done: use "
+                "`with pywatt.measure()` inside it instead of the decorator"
+            )
         options = self._options
+        self._ready.clear()  # every call opens its own
 
         @functools.wraps(function)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
-            with measure(**options) as measurement:
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    measured.measurement = measurement  # type: ignore[attr-defined]
+            measurement = _open(**options)
+            measurement._begin()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                measurement._end()
+                measured.measurement = measurement  # type: ignore[attr-defined]
 
         measured.measurement = None  # type: ignore[attr-defined]
         return measured
+
+
+class _Entered(threading.local):
+    """The measurements that a thread is in, through one `measure`; blocks nest within a thread."""
+
+    def __init__(self) -> None:
+        self.stack: list[Measurement] = []
+
+
+def _open(sensors: SensorChoice, rate_hz: float, clock: _core.Clock | None) -> Measurement:
+    selection = select(sensors)
+    return Measurement(Monitor(selection.sensors, rate_hz=rate_hz, clock=clock), selection.notes)
 
 
 class Measurement:
@@ -154,8 +184,7 @@ class Measurement:
         end_s = self._end_s if self._end_s is not None else self._monitor.clock.now_s()
         traces, notes = self._monitor.read()
         infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        sources = sources_of(traces, infos)
-        found = _Energies.of(traces, sources, start_s, end_s, (*self._selection_notes, *notes))
+        found = _Energies.of(traces, infos, start_s, end_s, (*self._selection_notes, *notes))
         if ended:
             self._energies = found
         return found
@@ -179,7 +208,8 @@ class Measurement:
         """Time from the beginning of the block to its end (or to now, inside it) in s."""
         if self._start_s is None:
             return 0.0
-        return (self._end_s or self._monitor.clock.now_s()) - self._start_s
+        end_s = self._monitor.clock.now_s() if self._end_s is None else self._end_s
+        return end_s - self._start_s
 
     @property
     def power_w(self) -> float | None:
@@ -219,7 +249,7 @@ class Measurement:
                 if not outermost[path]:
                     continue
                 name = int(spans.paths.name[path])
-                energy = _total(found.sources, float(start_s), float(end_s))
+                energy = total_energy(found.sources, float(start_s), float(end_s))
                 one = SpanEnergy.single(self._window_names[name], float(end_s - start_s), energy)
                 rows[name] = one if name not in rows else rows[name].plus(one)
         return tuple(rows[name] for name in sorted(rows))
@@ -232,7 +262,7 @@ class Measurement:
         origin = "estimated" if self.estimated else "measured"
         sensors = ", ".join(source.name for source in self._found().sources)
         power = "" if self.power_w is None else f", {self.power_w:.4g} W"
-        return (
+        return encodable(
             f"{self.energy_j:.4g} ± {self.energy_j_std:.2g} J over {duration}{power} "
             f"({origin}: {sensors})"
         )
@@ -263,28 +293,17 @@ class _Energies:
     def of(
         cls,
         traces: dict[str, Trace],
-        sources: tuple[Source, ...],
+        infos: list[SensorInfo],
         start_s: float,
         end_s: float,
         notes: tuple[str, ...],
     ) -> _Energies:
-        by_sensor: dict[str, float | None] = {}
-        for name, trace in traces.items():
-            alone = Source(name, counter=trace) if trace.power_w is None else Source(name, trace)
-            energy = window_energy(alone, start_s, end_s)
-            by_sensor[name] = None if energy is None else energy.energy_j
+        sources = sources_of(traces, infos)
         sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
-        total = _total(sources, start_s, end_s)
-        return cls(traces, sources, total, by_sensor, (*notes, *sensor_notes))
-
-
-def _total(sources: tuple[Source, ...], start_s: float, end_s: float) -> WindowEnergy | None:
-    """Sum over sources; None where one of them cannot tell, since a part is not the whole."""
-    parts = [window_energy(source, start_s, end_s) for source in sources]
-    if not parts or any(part is None for part in parts):
-        return None
-    known = [part for part in parts if part is not None]
-    return WindowEnergy(
-        sum(part.energy_j for part in known),
-        float(np.sqrt(sum(part.energy_j_std**2 for part in known))),
-    )
+        return cls(
+            traces,
+            sources,
+            total_energy(sources, start_s, end_s),
+            energy_by_sensor(traces, infos, start_s, end_s),
+            (*notes, *sensor_notes, *caveats(sources)),
+        )

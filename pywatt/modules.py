@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
+
+from pywatt.errors import ArgumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +21,16 @@ class ModuleEntry:
         module: the module.
         depth: 0 for the model itself.
         device: torch device that its work is charged to.
-        parameters: number of parameters, its own and its children's, each counted once.
         whole: why its children cannot be seen; None where they can.
+        timed_at: attribute of the instance whose calls are its spans; None: hooks see them.
     """
 
     name: str
     module: nn.Module
     depth: int
     device: str
-    parameters: int
     whole: str | None
+    timed_at: str | None
 
     @property
     def type(self) -> str:
@@ -36,34 +38,81 @@ class ModuleEntry:
         inner = getattr(self.module, "_orig_mod", self.module)
         return type(inner).__name__
 
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, its own and its children's, each counted once.
 
-def module_entries(model: nn.Module, default_device: str = "cpu") -> list[ModuleEntry]:
-    """List every module once, parents before children, leaving out what is inside whole ones."""
+        Those of a lazy module have no size before its first call.
+        """
+        return sum(int(p.numel()) for p in self.module.parameters() if not _is_lazy(p))
+
+
+def module_entries(
+    model: nn.Module,
+    default_device: str = "cpu",
+    home: Callable[[nn.Module], str | None] | None = None,
+) -> list[ModuleEntry]:
+    """List every module once, parents before children, leaving out what is inside whole ones.
+
+    Args:
+        model: the model.
+        default_device: device of a model that has no tensors.
+        home: tells the device that a module's work is charged to, None where that is its
+            container's; default: `home_device`.
+    """
+    home = home or home_device
     entries: list[ModuleEntry] = []
-    seen: set[int] = set()
+    # A hook in what is compiled breaks its graph up, also where an eager path leads to it.
+    seen = {
+        id(inner)
+        for module in model.modules()
+        if _why_whole(module) is not None
+        for inner in module.modules()
+        if inner is not module
+    }
 
-    def walk(name: str, module: nn.Module, depth: int, outer_device: str) -> None:
+    def walk(name: str, module: nn.Module, depth: int, outer_device: str, may_fuse: bool) -> None:
         if id(module) in seen:
             return
         seen.add(id(module))
-        device = _home_device(module) or outer_device
+        device = home(module) or outer_device
         whole = _why_whole(module)
+        may_fuse = may_fuse or isinstance(module, nn.TransformerEncoderLayer)
         entries.append(
             ModuleEntry(
                 name=name,
                 module=module,
                 depth=depth,
                 device=device,
-                parameters=sum(p.numel() for p in _parameters(module)),
                 whole=whole,
+                timed_at=_timed_at(module, may_fuse),
             )
         )
         if whole is None:
             for child_name, child in module.named_children():
-                walk(f"{name}.{child_name}" if name else child_name, child, depth + 1, device)
+                child_name = f"{name}.{child_name}" if name else child_name
+                walk(child_name, child, depth + 1, device, may_fuse)
 
-    walk("", model, 0, _home_device(model) or default_device)
+    walk("", model, 0, default_device, False)
     return entries
+
+
+def _is_lazy(tensor: torch.Tensor) -> bool:
+    return bool(nn.parameter.is_lazy(tensor))
+
+
+def known_device(device: torch.device | str) -> str:
+    """Name of a device that torch has here.
+
+    Raises:
+        ArgumentError: it has no such device.
+    """
+    try:
+        return device_name(torch.device(device))
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ArgumentError(
+            f"device is {device!r}, which torch does not have here: {error}"
+        ) from error
 
 
 def device_name(device: torch.device) -> str:
@@ -73,7 +122,7 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def _home_device(module: nn.Module) -> str | None:
+def home_device(module: nn.Module) -> str | None:
     """Device of the module's first own tensor, else of the first one below it."""
     own = [*module._parameters.values(), *module._buffers.values()]
     for tensor in own:
@@ -89,63 +138,59 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _parameters(module: nn.Module) -> Iterator[torch.Tensor]:
-    for parameter in module.parameters():
-        # A lazy module's parameters have no size before its first call.
-        if not nn.parameter.is_lazy(parameter):
-            yield parameter
-
-
 def _why_whole(module: nn.Module) -> str | None:
     if hasattr(module, "_orig_mod") and type(module).__name__ == "OptimizedModule":
         return "compiled by torch.compile"
-    if getattr(module, "_compiled_call_impl", None) is not None:
+    if module.__dict__.get("_compiled_call_impl") is not None:
         return "compiled by Module.compile"
     if isinstance(module, torch.jit.ScriptModule):
         return "a TorchScript module"
     if "make_graphed" in getattr(module.forward, "__qualname__", ""):
         return "replayed as a CUDA graph"
-    if _takes_fast_path(module):
-        return "its fused inference path calls no submodule"
     return None
 
 
-def _takes_fast_path(module: nn.Module) -> bool:
-    """Tell whether an encoder layer can run fused, which a hook anywhere inside would prevent.
+def _timed_at(module: nn.Module, may_fuse: bool) -> str | None:
+    """Tell what to time a module by, where hooks would change what it does or are not allowed.
 
-    The conditions that do not depend on the input, from the forward of nn.TransformerEncoderLayer
-    in torch 2.13; preventing the fused path would change the numbers it computes.
+    nn.TransformerEncoderLayer runs fused, with other rounding, unless a module in it has hooks: so
+    neither it nor what is in it (`may_fuse`) gets any. The call that Module.compile has put in
+    place includes the hooks, which would break its graph up. ScriptModules refuse hooks.
     """
-    if type(module) is not nn.TransformerEncoderLayer or module.training:
-        return False
-    attention = module.self_attn
-    return bool(
-        torch.backends.mha.get_fastpath_enabled()
-        and attention.batch_first
-        and attention.in_proj_bias is not None
-        and attention._qkv_same_embed_dim
-        and not attention.num_heads % 2
-        and module.activation_relu_or_gelu
-        and module.norm1.eps == module.norm2.eps
-    )
+    if module.__dict__.get("_compiled_call_impl") is not None:
+        return "_compiled_call_impl"
+    if may_fuse or isinstance(module, torch.jit.ScriptModule):
+        return "forward"
+    return None
 
 
-def find_wholes(entries: list[ModuleEntry]) -> Iterator[str]:
-    """Say which modules were profiled as a whole, and why."""
+def find_wholes(entries: Sequence[ModuleEntry], calls: Sequence[int]) -> Iterator[str]:
+    """Say which modules were profiled as a whole, and why; `calls` are those of each entry."""
     reasons: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.whole is not None:
-            reasons.setdefault(entry.whole, []).append(entry.name or "the model")
+    for index, entry in enumerate(entries):
+        whole = entry.whole
+        if whole is None and calls[index] and _ran_fused(index, entries, calls):
+            whole = "its fused inference path calls no submodule"
+        if whole is not None:
+            reasons.setdefault(whole, []).append(entry.name or "the model")
     for reason, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"profiled as a whole: {shown} ({reason})"
 
 
-def wraps_forward(entry: ModuleEntry) -> bool:
-    """Tell whether a module must be timed around its forward, since hooks would change its path."""
-    return entry.whole is not None and _takes_fast_path(entry.module)
+def _ran_fused(index: int, entries: Sequence[ModuleEntry], calls: Sequence[int]) -> bool:
+    layer = entries[index]
+    if not isinstance(layer.module, nn.TransformerEncoderLayer):
+        return False
+    for entry, called in zip(entries[index + 1 :], calls[index + 1 :], strict=True):
+        if entry.depth <= layer.depth:
+            break
+        if called:
+            return False
+    return True
 
 
-def compiled_call(module: nn.Module) -> Any:
-    """Return what Module.compile has put in place of the call, or None."""
-    return module.__dict__.get("_compiled_call_impl")
+def frames_compiled() -> int:
+    """How many frames torch.compile has compiled in this process so far."""
+    utils = sys.modules.get("torch._dynamo.utils")
+    return 0 if utils is None else int(utils.counters.get("frames", {}).get("total", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -49,6 +50,7 @@ class Monitor:
             if self.sensors
             else None
         )
+        self._last_reading_s = -math.inf  # set by stop_after
 
     def __enter__(self) -> Monitor:
         """Start sampling; returns when every sensor has been read once."""
@@ -73,8 +75,6 @@ class Monitor:
     @property
     def settle_s(self) -> float:
         """How long after a window the slowest sensor must be watched to know the window's end."""
-        if not isinstance(self.clock, _core.SteadyClock):
-            return 0.0
         periods_s = [info.update_period_s for info in self._infos.values()]
         waits_s = [UNKNOWN_PERIOD_SETTLE_S if p is None else 2.5 * p for p in periods_s]
         return max(waits_s, default=0.0)
@@ -83,14 +83,27 @@ class Monitor:
         """Let the thread end by itself once it has seen what it must after `end_s`."""
         if self._sampler is not None:
             if self.settle_s > 0.0:
-                self._sampler.stop_at(end_s + self.settle_s)
+                self._last_reading_s = end_s + self.settle_s
+                self._sampler.stop_at(self._last_reading_s)
             else:
                 self._sampler.stop()
 
     def wait(self) -> None:
-        """Wait for the end that `stop_after` has set."""
-        while self._sampler is not None and self._sampler.running():
+        """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does.
+
+        A `ScriptedClock` is not waited for: it ends where it stands.
+        """
+        if self._sampler is None:
+            return
+        passes_by_itself = isinstance(self.clock, _core.SteadyClock)
+        while (
+            passes_by_itself
+            and self._sampler.running()
+            and self.clock.now_s() < self._last_reading_s
+        ):
             time.sleep(0.005)
+        # The thread ends by itself; this takes it back, or gives it up where a driver holds it.
+        self._sampler.stop()
 
     @property
     def running(self) -> bool:
@@ -114,7 +127,8 @@ class Monitor:
                 continue
             traces[name] = trace
             if trace.ended is not None:
-                notes.append(f"the trace of {name} ended early: {trace.ended}")
+                after_s = f"{trace.duration_s:.3g} s after it began"
+                notes.append(f"the trace of {name} ended early, {after_s}: {trace.ended}")
         return traces, tuple(notes)
 
     @property

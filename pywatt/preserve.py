@@ -14,14 +14,16 @@ from torch import nn
 @contextmanager
 def preserved_state(model: nn.Module) -> Iterator[None]:
     """Put buffers, train/eval modes and random states back on exit, whatever happens inside."""
-    modes = [(module, module.training) for module in model.modules()]
+    # A frozen TorchScript module has no mode.
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     buffers = [
-        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        (module, name, buffer, _content(buffer))
         for module in model.modules()
         for name, buffer in module._buffers.items()
     ]
     generator_state = torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # untyped in torch
+    cuda_states = torch.cuda.get_rng_state_all() if uses_cuda else []
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002  (the user may draw from the global one)
     try:
@@ -29,14 +31,31 @@ def preserved_state(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        with torch.no_grad():
-            for module, name, buffer, content in buffers:
-                if buffer is not None and content is not None:
-                    # Into the same storage: the user may hold views of it.
-                    buffer.copy_(content)
+        for module, name, buffer, content in buffers:
+            if buffer is not None and content is not None:
+                _restore(buffer, content)
+            if name not in module._buffers or module._buffers[name] is not buffer:
                 module._buffers[name] = buffer
         torch.set_rng_state(generator_state)
         if cuda_states:
             torch.cuda.set_rng_state_all(cuda_states)
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _content(buffer: torch.Tensor | None) -> torch.Tensor | None:
+    """Copy a buffer; None where there is nothing in it yet (lazy, meta)."""
+    if buffer is None or nn.parameter.is_lazy(buffer) or buffer.is_meta:
+        return None
+    return buffer.detach().clone()
+
+
+def _restore(buffer: torch.Tensor, content: torch.Tensor) -> None:
+    """Write into the same storage, since the user may hold views of it, and only where needed.
+
+    A write that changes nothing would still make a pending backward pass refuse the buffer.
+    """
+    if torch.equal(buffer, content):
+        return
+    with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+        buffer.copy_(content)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -14,22 +16,24 @@ from pywatt import _core, windows
 from pywatt.assembly import Recording, assemble
 from pywatt.attribution import METHODS, Method
 from pywatt.batches import (
-    CALL_ERRORS,
     Accuracy,
     AccuracyOf,
     Forward,
     call_model,
     describe,
+    duplicate,
+    explained,
     move,
     samples_in,
 )
 from pywatt.errors import ArgumentError, BatchError, PywattError
 from pywatt.hooks import ModuleHooks
+from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.preserve import preserved_state
-from pywatt.results import Profile
 from pywatt.progress import progress_bar
-from pywatt.sensors import SensorChoice, select
+from pywatt.results import Profile
+from pywatt.sensors import Selection, SensorChoice, select
 
 
 class Profiler:
@@ -54,7 +58,9 @@ class Profiler:
         rate_hz: readings a second, 1 to 10,000.
         method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
-            a function (output, batch) -> share of right answers, or None. Needs the output in `step`.
+            a function (output, batch) -> share of right answers, or None. For it `step` needs the
+            output.
+        device: device of a model that has no tensors.
         clock: a `ScriptedClock` for tests.
 
     Raises:
@@ -70,6 +76,7 @@ class Profiler:
         rate_hz: float = DEFAULT_RATE_HZ,
         method: Method = "auto",
         accuracy: AccuracyOf | str | None = "auto",
+        device: torch.device | str = "cpu",
         clock: _core.Clock | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -84,13 +91,16 @@ class Profiler:
         self._model = model
         self._method: Method = method
         self._clock = _core.steady_clock() if clock is None else clock
-        self._hooks = ModuleHooks(model, self._clock)
+        self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
+        if sensors != "auto":
+            selection = _stand_in(selection, self._hooks.devices)
         self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=self._clock)
         self._notes = selection.notes
         self._accuracy = Accuracy(accuracy)
         self._batches = 0
         self._samples: int | None = 0
+        self._training = False
         self._start_s: float | None = None
         self._end_s: float | None = None
         self._result: Profile | None = None
@@ -99,14 +109,15 @@ class Profiler:
         """Start sampling and put the hooks on."""
         if self._start_s is not None:
             raise PywattError("this profiler was used already: make a new one for another run")
-        self._monitor.__enter__()
-        try:
-            self._hooks.__enter__()
-        except BaseException:
-            self._monitor.stop()
-            raise
-        windows.activate(self)
-        self._start_s = self._clock.now_s()
+        with ExitStack() as undo:
+            undo.enter_context(self._monitor)
+            undo.enter_context(self._hooks)
+            undo.callback(windows.deactivate, self)
+            windows.activate(self)
+            self._start_s = self._clock.now_s()
+            # A frozen TorchScript module has no mode.
+            self._training = getattr(self._model, "training", False)
+            undo.pop_all()
         return self
 
     def __exit__(
@@ -117,13 +128,19 @@ class Profiler:
     ) -> None:
         """Take the hooks off and stop; the user's exception goes on."""
         windows.deactivate(self)
+        if kind is not None:
+            self._notes += (f"the run ended early with {kind.__name__}: this is what was measured",)
         try:
             self._hooks.synchronize()
+            # An exception that hooks do not see, such as Ctrl-C, leaves calls open.
+            self._hooks.recorder.close_all()
         finally:
             self._end_s = self._clock.now_s()
-            # Sampling goes on for a moment where the meter is slow: `result` waits for it.
-            self._monitor.stop_after(self._end_s)
-            self._hooks.__exit__(kind, error, traceback)
+            try:
+                # Sampling goes on for a moment where the meter is slow: `result` waits for it.
+                self._monitor.stop_after(self._end_s)
+            finally:
+                self._hooks.__exit__(kind, error, traceback)
 
     @property
     def device(self) -> str:
@@ -164,13 +181,13 @@ class Profiler:
             traces, trace_notes = self._monitor.read()
             self._result = assemble(
                 Recording(
-                    model=self._model,
                     hooks=self._hooks,
                     infos=tuple(i for sensor in self._monitor.sensors for i in sensor.infos),
                     traces=traces,
                     start_s=self._start_s,
                     end_s=self._end_s,
                     batches=self._batches,
+                    training=self._training,
                     samples=self._samples if self._batches else None,
                     accuracy=self._accuracy,
                     notes=(*self._notes, *trace_notes),
@@ -202,8 +219,8 @@ def profile(
 
     Args:
         model: the model.
-        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first item
-            is the input.
+        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first
+            item is the input.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second, 1 to 10,000.
@@ -231,29 +248,41 @@ def profile(
         raise ArgumentError(
             f"warmup is {warmup} and max_batches is {max_batches}; they must be at least 0 and 1"
         )
-    if isinstance(loader, (torch.Tensor, dict, str)):
+    if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
     profiler = Profiler(
-        model, sensors=sensors, rate_hz=rate_hz, method=method, accuracy=accuracy, clock=clock
+        model,
+        sensors=sensors,
+        rate_hz=rate_hz,
+        method=method,
+        accuracy=accuracy,
+        device="cpu" if device is None else device,
+        clock=clock,
     )
     target = torch.device(profiler.device if device is None else device)
     call = _no_grad_call if forward is None else forward
+    explain = explained if forward is None else nullcontext
     with preserved_state(model):
         batches = iter(loader)
-        first = next(batches, None)
-        if first is None:
+        first = list(itertools.islice(batches, 1))
+        if not first:
             raise ArgumentError("the loader gave no batch: there is nothing to profile")
         with preserved_state(model):
-            _warm_up(model, call, move(first, target), max(warmup, 0), users=forward is not None)
-        todo = itertools.islice(itertools.chain([first], batches), max_batches)
+            for _ in range(warmup):
+                copied = duplicate(first[0], target)
+                with explain(copied):
+                    call(model, copied)
+        todo = itertools.islice(itertools.chain(first, batches), max_batches)
         try:
             with (
                 progress_bar("profiling", _length(loader, max_batches), progress) as advance,
                 profiler,
             ):
-                for batch in todo:
+                for number, batch in enumerate(todo):
                     moved = move(batch, target)
-                    output = call(model, moved)
+                    # After a warm-up the model is known to take the first batch.
+                    with explain(moved) if number == warmup == 0 else nullcontext():
+                        output = call(model, moved)
                     profiler.step(moved, output)
                     advance()
         except BaseException as error:
@@ -267,20 +296,20 @@ def _no_grad_call(model: nn.Module, batch: Any) -> Any:
         return call_model(model, batch)
 
 
-def _warm_up(model: nn.Module, call: Forward, batch: Any, passes: int, *, users: bool) -> None:
-    """Run the first batch, so that what the model cannot take is known before measuring."""
-    for _ in range(passes):
-        try:
-            call(model, batch)
-        except BatchError:
-            raise
-        except CALL_ERRORS as error:
-            if users:
-                raise
-            raise BatchError(
-                f"the model could not be called with {describe(batch)}: {error!r}; give "
-                "forward=lambda model, batch: ... to say how"
-            ) from error
+def _can_iterate(loader: Any) -> bool:
+    return hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+
+
+def _stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
+    """Let the one sensor that was given stand for all devices, also those it was not made for."""
+    if len(selection.sensors) != 1:
+        return selection
+    (sensor,) = selection.sensors
+    others = [device for device in devices if sensor.device not in (None, device)]
+    if not others:
+        return selection
+    note = f"{sensor.core.name} was the one sensor given: it stands for {', '.join(others)} too"
+    return Selection((replace(sensor, device=None),), (*selection.notes, note))
 
 
 def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:

@@ -184,8 +184,9 @@ class Profile:
 
     def __str__(self) -> str:
         from pywatt.renderers import get
+        from pywatt.renderers.encoding import encodable
 
-        return get("table").render(self)
+        return encodable(get("table").render(self))
 
     def _repr_html_(self) -> str:
         return f'<pre style="line-height: 1.2">{html.escape(str(self))}</pre>'

@@ -28,14 +28,26 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Writes a profile as JSON, compressed if the name ends in ".gz". Raises OSError."""
-    target = Path(path).resolve()  # so that a link stays a link
     written = to_json(profile).encode()
-    if target.suffix == ".gz":
+    if Path(path).suffix == ".gz":
         written = gzip.compress(written, mtime=0)
+    write_whole(path, written)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file whole or not at all. Raises OSError.
+
+    What is there and is no regular file (a pipe, /dev/stdout) is written to, not replaced.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return
+    target = target.resolve()  # so that a link stays a link
     temporary = target.with_name(f".pywatt-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(written)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

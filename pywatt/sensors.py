@@ -166,8 +166,8 @@ def _find_rapl(sys_root: str, found: list[OpenSensor], missing: list[MissingSens
     zones = _core.find_rapl_zones(sys_root)
     if not zones:
         reason = (
-            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no RAPL; "
-            "on bare metal try 'sudo modprobe intel_rapl_msr'"
+            f"no {sys_root}/class/powercap/intel-rapl:*: this CPU or virtual machine shows no "
+            "RAPL; on bare metal try 'sudo modprobe intel_rapl_msr'"
         )
         missing.append(MissingSensor("rapl", reason))
     for zone in zones:
@@ -197,7 +197,7 @@ def _find_nvml(found: list[OpenSensor], missing: list[MissingSensor]) -> None:
     for device in devices:
         name = f"nvml:{device.index}"
         try:
-            sensor = _core.NvmlSensor(name, device.uuid)
+            sensor = _core.NvmlSensor(name, device.uuid, nvml.MIG_NOTE if device.mig else "")
         except PywattError as error:
             missing.append(MissingSensor(name, str(error)))
         else:
@@ -215,9 +215,14 @@ def sensors(*, sys_root: str = "/sys") -> tuple[SensorInfo, ...]:
         the cost of one reading of each. Ask for one by its `source`:
         ``pywatt.measure(sensors=["nvml:0"])``.
     """
+    return with_reading_cost(discover(sys_root=sys_root))
+
+
+def with_reading_cost(discovery: Discovery) -> tuple[SensorInfo, ...]:
+    """Measure what one reading of each sensor costs; one entry for each of their values."""
     return tuple(
         replace(info, reading_cost_s=cost_s)
-        for sensor in discover(sys_root=sys_root).found
+        for sensor in discovery.found
         for cost_s in [_reading_cost_s(sensor)]
         for info in sensor.infos
     )
@@ -254,15 +259,22 @@ def select(
         children: let the software estimate cover child processes instead of this one.
 
     Returns:
-        The sensors; with ``auto``, meters where there are any for a device, else for the CPU the
-        software estimate, with a note.
+        The sensors; with ``auto``, meters where there are any for a device. Where the CPU has none
+        it is estimated if it was named in `devices` or if there is no meter at all, else left out;
+        a note says which.
 
     Raises:
         ArgumentError: a name that is not known here; the message lists those that are.
     """
     if isinstance(choice, str) and choice == "auto":
         return _select_auto(devices, sys_root, children)
-    entries = [choice] if isinstance(choice, str | _core.Sensor) else list(choice)
+    if isinstance(choice, str | _core.Sensor):
+        choice = [choice]
+    elif not isinstance(choice, Iterable):
+        raise ArgumentError(
+            f"sensors must be 'auto', names or sensor objects, not {type(choice).__name__}"
+        )
+    entries = list(choice)
     if not entries:
         raise ArgumentError("no sensor was given: leave `sensors` out for an automatic choice")
     discovery = None
@@ -278,9 +290,22 @@ def select(
                 f"a sensor must be a name or a sensor object, not {type(entry).__name__}"
             )
         if sensor.core.name in selected and selected[sensor.core.name].core is not sensor.core:
-            raise ArgumentError(f"two sensors are called {sensor.core.name!r}: give them other names")
+            raise ArgumentError(
+                f"two sensors are called {sensor.core.name!r}: give them other names"
+            )
         selected[sensor.core.name] = sensor
-    return Selection(tuple(selected.values()))
+    chosen = tuple(selected.values())
+    _check_names(chosen)
+    return Selection(chosen)
+
+
+def _check_names(chosen: Iterable[OpenSensor]) -> None:
+    """Refuse what would write two traces under one name."""
+    seen: set[str] = set()
+    for name in (info.name for sensor in chosen for info in sensor.infos):
+        if name in seen:
+            raise ArgumentError(f"two sensors give readings called {name!r}: rename one")
+        seen.add(name)
 
 
 def _by_name(name: str, discovery: Discovery) -> OpenSensor:
@@ -301,16 +326,32 @@ def _select_auto(devices: Iterable[str] | None, sys_root: str, children: bool) -
     missing: list[MissingSensor] = []
     if wanted is None or "cpu" in wanted:
         _find_rapl(sys_root, chosen, missing)
+    cpu_metered = bool(chosen)
     if wanted is None:
         _find_nvml(chosen, missing)
     else:
         for device in sorted(wanted - {"cpu"}):
             _find_torch_device(device, chosen, notes)
-    if chosen or (wanted is not None and "cpu" not in wanted):
+    for entry in missing:
+        # A kind that is absent as a whole ("nvml") is no news; a card or a zone beside others is.
+        if ":" in entry.name and (cpu_metered or not entry.name.startswith("rapl:")):
+            notes.append(f"{entry.name} is not covered: {entry.reason}")
+    if cpu_metered or (wanted is not None and "cpu" not in wanted):
         return Selection(tuple(chosen), tuple(notes))
-    why = "; ".join(f"{entry.name}: {entry.reason}" for entry in missing)
-    notes.append(f"no power meter covers the CPU, so its energy is estimated ({why})")
-    return Selection((OpenSensor(estimated_cpu(children=children), "cpu"),), tuple(notes))
+    if wanted is None and chosen:
+        # An estimate that nobody asked for would make the sum of exact meters a guess.
+        known = ", ".join(repr(sensor.core.name) for sensor in chosen)
+        notes.append(
+            "no power meter covers the CPU, whose energy is left out ('pywatt sensors' tells why); "
+            f"to add an estimate of it: sensors=[{known}, {ESTIMATED_CPU!r}]"
+        )
+        return Selection(tuple(chosen), tuple(notes))
+    notes.append(
+        "no power meter covers the CPU, so its energy is estimated: 'pywatt sensors' tells what "
+        "was looked for and why it cannot be read"
+    )
+    chosen.append(OpenSensor(estimated_cpu(children=children), "cpu"))
+    return Selection(tuple(chosen), tuple(notes))
 
 
 def _find_torch_device(device: str, chosen: list[OpenSensor], notes: list[str]) -> None:
@@ -321,8 +362,11 @@ def _find_torch_device(device: str, chosen: list[OpenSensor], notes: list[str]) 
         notes.append(f"no sensor is known for device {device}: its energy is unavailable")
         return
     try:
-        identity, note = nvml.device_of_torch(int(ordinal or 0))
-        index = nvml.index_of(identity)
+        cards = nvml.devices()
+        identity, note = nvml.device_of_torch(int(ordinal or 0), devices=cards)
+        index = next(
+            card.index for card in cards if identity in (card.uuid, card.pci_bus_id, *card.mig)
+        )
         chosen.append(OpenSensor(_core.NvmlSensor(f"nvml:{index}", identity, note), device))
     except PywattError as error:
         notes.append(f"the energy of {device} is unavailable: {error}")

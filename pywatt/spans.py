@@ -49,19 +49,40 @@ class CallPaths:
     parent: IntArray
     nearest: IntArray
 
+    @classmethod
+    def of(cls, name: IntArray, parent: IntArray, has_spans: npt.NDArray[np.bool_]) -> CallPaths:
+        """Make the tree of a collection in which only some paths have spans."""
+        nearest = parent.copy()
+        for path, above in enumerate(parent):
+            # Parents come before children, so what lies above is already settled.
+            if above >= 0 and not has_spans[above]:
+                nearest[path] = nearest[above]
+        return cls(name, parent, nearest)
+
     def __len__(self) -> int:
         return len(self.name)
 
     def outermost(self) -> npt.NDArray[np.bool_]:
         """Tell for each path whether no path above it has the same name (recursion)."""
         first = np.ones(len(self), dtype=bool)
-        for path in range(len(self)):
-            above = int(self.parent[path])
-            while above >= 0:
-                if self.name[above] == self.name[path]:
-                    first[path] = False
-                    break
-                above = int(self.parent[above])
+        names = self.name.tolist()
+        # One list more: parent -1 finds the last, that of the top.
+        children: list[list[int]] = [[] for _ in range(len(self) + 1)]
+        for path, parent in enumerate(self.parent.tolist()):
+            children[parent].append(path)
+        above: set[int] = set()
+        pending = children[-1]
+        while pending:
+            path = pending.pop()
+            if path < 0:  # all paths below ~path are done
+                above.remove(names[~path])
+                continue
+            if names[path] in above:
+                first[path] = False
+            else:
+                above.add(names[path])
+                pending.append(~path)
+            pending += children[path]
         return first
 
     def minus_children(self, inclusive: FloatArray) -> FloatArray:
@@ -123,24 +144,30 @@ class Spans:
         path_of_span: dict[int, int] = {}
 
         def path_of(span: Span) -> int:
-            known = path_of_span.get(id(span))
-            if known is not None:
-                return known
-            parent = -1 if span.parent is None else path_of(span.parent)
-            name = name_index.setdefault(span.name, len(name_index))
-            path = path_index.setdefault((parent, name), len(path_index))
-            path_of_span[id(span)] = path
+            chain: list[Span] = []
+            above: Span | None = span
+            while above is not None and id(above) not in path_of_span:
+                chain.append(above)
+                above = above.parent
+            path = -1 if above is None else path_of_span[id(above)]
+            for entered in reversed(chain):
+                name = name_index.setdefault(entered.name, len(name_index))
+                path = path_index.setdefault((path, name), len(path_index))
+                path_of_span[id(entered)] = path
             return path
 
         path = np.array([path_of(span) for span in spans], dtype=np.int32)
         start_s = np.array([span.start_s for span in spans], dtype=np.float64)
         end_s = np.array([span.end_s for span in spans], dtype=np.float64)
-        if not np.all(end_s >= start_s):
-            bad = int(np.flatnonzero(~(end_s >= start_s))[0])
-            raise ArgumentError(f"span {spans[bad].name!r} ends before it starts, or has no time")
-        parents, names = (np.array(list(path_index), dtype=np.int32).reshape(-1, 2)).T
+        good = np.isfinite(start_s) & np.isfinite(end_s) & (end_s >= start_s)
+        if not np.all(good):
+            bad = spans[int(np.argmin(good))]
+            raise ArgumentError(f"span {bad.name!r} ends before it starts, or has no time")
+        parents, names = np.array(list(path_index), dtype=np.int32).reshape(-1, 2).T.copy()
+        # A parent need not be among the spans itself.
+        has_spans = np.bincount(path, minlength=len(names)) > 0
         block = SpanBlock(start_s, end_s, path, np.zeros(len(path), dtype=np.uint32))
-        return cls(list(name_index), CallPaths(names.copy(), parents.copy(), parents.copy()), [block])
+        return cls(list(name_index), CallPaths.of(names, parents, has_spans), [block])
 
 
 class RecordedSpans(Spans):

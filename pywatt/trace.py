@@ -15,6 +15,9 @@ from pywatt.sensors import SensorInfo
 
 FloatArray = npt.NDArray[np.float64]
 
+GIVEN = SensorInfo("given")
+_NOT_GIVEN: Any = None
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -41,13 +44,15 @@ class Quality:
 class Trace:
     """Readings of one sensor channel in order, as a curve of energy that can be integrated.
 
-    Give `time_s` with `power_w` (energy by the trapezoid rule) or with `energy_j` (a counter).
+    Give `time_s` with `power_w` (energy by the trapezoid rule) or with `energy_j` (a counter). The
+    arrays are read-only, and not copied where they are float64 already: do not change yours later.
 
     Attributes:
         time_s: times of the knots in seconds of the monotonic clock, growing, shape (n,).
         power_w: power at the knots in W, linear between them, shape (n,); None for a counter,
             whose power is constant between knots.
-        energy_j: energy from the first knot to each knot in J, shape (n,).
+        energy_j: energy from the first knot to each knot in J, shape (n,). A counter that is given
+            may begin anywhere.
         sensor: what was read.
         quality: how well; None for a trace that was not taken by the sampler.
         ended: why readings ended before the sampler was stopped; None if they did not.
@@ -57,45 +62,74 @@ class Trace:
         run_value: the values, in W or (counters) J as the meter showed them, shape (m,).
 
     Raises:
-        ArgumentError: times that do not grow, arrays of unequal length, or values that are not
-            finite.
+        ArgumentError: times that do not grow, a counter that falls, arrays of unequal length, or
+            values that are not finite numbers.
     """
 
     time_s: FloatArray
     power_w: FloatArray | None = None
-    energy_j: FloatArray = field(default=None)  # type: ignore[assignment]  # filled in below
-    sensor: SensorInfo = SensorInfo("given")
+    energy_j: FloatArray = _NOT_GIVEN
+    sensor: SensorInfo = GIVEN
     quality: Quality | None = None
     ended: str | None = None
-    run_first_s: FloatArray = field(default=None, repr=False)  # type: ignore[assignment]  # below
-    run_last_s: FloatArray = field(default=None, repr=False)  # type: ignore[assignment]  # below
-    run_value: FloatArray = field(default=None, repr=False)  # type: ignore[assignment]  # below
+    run_first_s: FloatArray = field(default=_NOT_GIVEN, repr=False)
+    run_last_s: FloatArray = field(default=_NOT_GIVEN, repr=False)
+    run_value: FloatArray = field(default=_NOT_GIVEN, repr=False)
 
     def __post_init__(self) -> None:
-        time_s = _column(self.time_s, "time_s")
+        time_s = self._set_column("time_s", self.time_s)
         if np.any(np.diff(time_s) <= 0):
             raise ArgumentError("time_s must grow: sort the readings, and drop repeated times")
-        object.__setattr__(self, "time_s", time_s)
         if self.power_w is None and self.energy_j is None:
             raise ArgumentError("a trace needs power_w (watts) or energy_j (a counter's joules)")
-        if self.power_w is not None:
-            power_w = _column(self.power_w, "power_w", len(time_s))
-            object.__setattr__(self, "power_w", power_w)
-            if self.energy_j is None:
-                steps_j = np.diff(time_s) * (power_w[1:] + power_w[:-1]) / 2
-                object.__setattr__(self, "energy_j", np.concatenate(([0.0], np.cumsum(steps_j))))
-        elif self.sensor.kind != "counter":
-            object.__setattr__(self, "sensor", replace(self.sensor, kind="counter"))
-        object.__setattr__(self, "energy_j", _column(self.energy_j, "energy_j", len(time_s)))
-        if self.run_value is None:
-            self._find_runs(self.energy_j if self.power_w is None else self.power_w)
+        kind = "counter" if self.power_w is None else "power"
+        if self.sensor.kind != kind:
+            object.__setattr__(self, "sensor", replace(self.sensor, kind=kind))
+        if self.power_w is None:
+            value = self._set_column("energy_j", self.energy_j, len(time_s))
+            if np.any(np.diff(value) < 0):
+                raise ArgumentError("energy_j must not fall: add what a counter lost at each wrap")
+            self._set_column("energy_j", value - value[0], len(time_s))
+        else:
+            value = self._set_column("power_w", self.power_w, len(time_s))
+            energy_j = self.energy_j
+            if energy_j is None:
+                steps_j = np.diff(time_s) * (value[1:] + value[:-1]) / 2
+                energy_j = np.concatenate(([0.0], np.cumsum(steps_j)))
+            self._set_column("energy_j", energy_j, len(time_s))
+        self._set_runs(value)
 
-    def _find_runs(self, value: FloatArray) -> None:
-        begins = np.flatnonzero(np.concatenate(([True], np.diff(value) != 0)))
-        ends = np.concatenate((begins[1:] - 1, [len(value) - 1]))
-        object.__setattr__(self, "run_first_s", self.time_s[begins])
-        object.__setattr__(self, "run_last_s", self.time_s[ends])
-        object.__setattr__(self, "run_value", value[begins])
+    def _set_runs(self, value: FloatArray) -> None:
+        """Take the runs that were given, else find them in the values at the knots."""
+        given = (self.run_first_s, self.run_last_s, self.run_value)
+        if all(column is None for column in given):
+            begins = np.flatnonzero(np.concatenate(([True], np.diff(value) != 0)))
+            ends = np.concatenate((begins[1:] - 1, [len(value) - 1]))
+            given = self.time_s[begins], self.time_s[ends], value[begins]
+        elif any(column is None for column in given):
+            raise ArgumentError("run_first_s, run_last_s and run_value must be given together")
+        runs = len(self._set_column("run_first_s", given[0]))
+        self._set_column("run_last_s", given[1], runs)
+        self._set_column("run_value", given[2], runs)
+
+    def _set_column(
+        self, name: str, values: npt.ArrayLike, length: int | None = None
+    ) -> FloatArray:
+        try:
+            column: FloatArray = np.asarray(values, dtype=np.float64, order="C").view()
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"{name} must be a list of numbers: {error}") from None
+        if column.ndim != 1 or len(column) == 0:
+            raise ArgumentError(
+                f"{name} must be a list of at least one number, not of shape {column.shape}"
+            )
+        if length is not None and len(column) != length:
+            raise ArgumentError(f"{name} has {len(column)} values, but must have {length}")
+        if not np.all(np.isfinite(column)):
+            raise ArgumentError(f"{name} holds a value that is not finite: leave such readings out")
+        column.flags.writeable = False
+        object.__setattr__(self, name, column)
+        return column
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -171,18 +205,7 @@ class Trace:
             sensor=SensorInfo.from_dict(fields["sensor"]),
             quality=None if quality is None else Quality(**quality),
             ended=fields["ended"],
-            run_first_s=np.asarray(fields["run_first_s"], dtype=np.float64),
-            run_last_s=np.asarray(fields["run_last_s"], dtype=np.float64),
-            run_value=np.asarray(fields["run_value"], dtype=np.float64),
+            run_first_s=fields["run_first_s"],
+            run_last_s=fields["run_last_s"],
+            run_value=fields["run_value"],
         )
-
-
-def _column(values: npt.ArrayLike, name: str, length: int | None = None) -> FloatArray:
-    column = np.ascontiguousarray(values, dtype=np.float64)
-    if column.ndim != 1 or len(column) == 0:
-        raise ArgumentError(f"{name} must be a list of at least one number, not of shape {column.shape}")
-    if length is not None and len(column) != length:
-        raise ArgumentError(f"{name} has {len(column)} values, but time_s has {length}")
-    if not np.all(np.isfinite(column)):
-        raise ArgumentError(f"{name} holds a value that is not finite: leave such readings out")
-    return column

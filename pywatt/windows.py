@@ -38,8 +38,8 @@ def window(name: str) -> Iterator[None]:
     """Mark a named span inside `pywatt.measure`, `pywatt.profile` or `pywatt.Profiler`.
 
     A profile shows it as a row of type ``window`` with the modules called inside it below; a
-    measurement lists it in `Measurement.windows`. Windows nest, and one name may be used many times.
-    Outside of any measurement it does nothing.
+    measurement lists it in `Measurement.windows`. Windows nest, and one name may be used many
+    times. Outside of any measurement it does nothing.
 
     Args:
         name: what to call it; not empty.

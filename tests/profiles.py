@@ -59,6 +59,7 @@ def profile(layers=None, **changes):
         "energy_j_std": 0.5,
         "duration_s": 1.0,
         "outside_j": 10.0,
+        "outside_j_std": None,
         "samples": 200,
         "batches": 10,
         "accuracy": 0.8,

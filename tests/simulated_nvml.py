@@ -1,4 +1,4 @@
-"""The simulated libnvidia-ml.so.1: builds it, and tells it what to do (csrc/tests/simulated_nvml)."""
+"""The simulated libnvidia-ml.so.1 of csrc/tests/simulated_nvml: builds it, and drives it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def library_path() -> Path:
         return Path(given).resolve(strict=True)
     folder = REPOSITORY / "build" / "simulated_nvml"
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # parallel test processes build once; freed with the file
         _build(folder)
     return folder / "simulated_nvml" / "libnvidia-ml.so.1"
@@ -46,7 +46,7 @@ def _build(folder: Path) -> None:
 
 
 def _program(name: str) -> str:
-    """A program on PATH or among this Python's scripts, where the packages cmake and ninja put theirs."""
+    """A program on PATH, or where the packages cmake and ninja put theirs."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which(name) or shutil.which(name, path=scripts)
     if found is None:
@@ -55,13 +55,17 @@ def _program(name: str) -> str:
 
 
 def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode != 0:
-        raise RuntimeError(f"the simulated NVML library was not built: {' '.join(command)}\n{done.stdout}")
+        raise RuntimeError(
+            f"the simulated NVML library was not built: {' '.join(command)}\n{done.stdout}"
+        )
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """Variables under which another process finds this library, by pywatt's name for it and by the loader's.
+    """Variables by which another process finds this library, through pywatt and the loader.
 
     `settings` are those of control.h, such as `devices=2, power_w=300`; names with a dot go in as
     `**{"1.gain": 1.05, "fail.nvmlInit_v2": 9}`.
@@ -105,7 +109,12 @@ class SimulatedNvml:
         self._tell("set_power", ctypes.c_uint(device), ctypes.c_double(power_w))
 
     def play(
-        self, steps: Iterable[tuple[float, float]], *, start_s: float, repeat: bool = False, device: int = 0
+        self,
+        steps: Iterable[tuple[float, float]],
+        *,
+        start_s: float,
+        repeat: bool = False,
+        device: int = 0,
     ) -> None:
         """`steps` are (duration_s, power_w)."""
         durations, powers = zip(*steps, strict=True)
@@ -129,12 +138,20 @@ class SimulatedNvml:
 
     def true_power_w(self, time_s: float, *, device: int = 0) -> float:
         return float(
-            self._library.simulated_nvml_true_power_w(ctypes.c_uint(device), ctypes.c_double(time_s))
+            self._library.simulated_nvml_true_power_w(
+                ctypes.c_uint(device), ctypes.c_double(time_s)
+            )
         )
 
     def fail(self, function: str, code: int, *, times: int = -1, device: int = 0) -> None:
         """`function` is "nvmlDeviceGetPowerUsage", ..., or "field:186"; `code` an nvmlReturn."""
-        self._tell("fail", ctypes.c_uint(device), function.encode(), ctypes.c_int(code), ctypes.c_int(times))
+        self._tell(
+            "fail",
+            ctypes.c_uint(device),
+            function.encode(),
+            ctypes.c_int(code),
+            ctypes.c_int(times),
+        )
 
     def hang(self, hang: bool = True, *, device: int = 0) -> None:
         self._tell("hang", ctypes.c_uint(device), ctypes.c_int(hang))

@@ -179,7 +179,7 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path, content, message):
     ("field", "wrong"),
     [
         ("energy_j", "50"),
-        ("energy_j", None),
+        ("duration_s", None),
         ("energy_j", True),
         ("samples", 1.5),
         ("notes", [1]),

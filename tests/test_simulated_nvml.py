@@ -74,7 +74,13 @@ def test_nvidia_ml_py_finds_it_where_it_was_loaded_before() -> None:
 
 def test_settings_that_make_no_sense_end_the_process() -> None:
     program = "import pynvml; pynvml.nvmlInit()"
-    for settings in ({"devices": "x"}, {"gian": 1}, {"1.gain": 1}, {"power_w": -1}, {"fail.nvmlX": 9}):
+    for settings in (
+        {"devices": "x"},
+        {"gian": 1},
+        {"1.gain": 1},
+        {"power_w": -1},
+        {"fail.nvmlX": 9},
+    ):
         with pytest.raises(AssertionError, match=r"SIMULATED_NVML: .* makes no sense"):
             run_python(program, environment(**settings))
 
@@ -87,7 +93,9 @@ try:
 except pynvml.NVMLError_DriverNotLoaded as error:
     print(error)
 """
-    env = environment(**{"devices": 0, "fail.nvmlInitWithFlags": pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
+    env = environment(
+        **{"devices": 0, "fail.nvmlInitWithFlags": pynvml.NVML_ERROR_DRIVER_NOT_LOADED}
+    )
     assert run_python(program, env) == "Driver Not Loaded\n"
 
 

@@ -274,6 +274,7 @@ def test_one_unit_for_a_column(largest, unit, decimals, text):
         (0.0652134, 0.00043, "65.21 ± 0.43 mJ"),
         (65.2134, 0.0, "65.21 J"),
         (65.2134, None, "65.21 J"),
+        (7.772028, 1e-9, "7.772028 ± <0.000001 J"),
     ],
 )
 def test_the_uncertainty_decides_the_digits(number, std, text):

@@ -20,7 +20,7 @@ py::array_t<double> integrate_arrays(const Column& time_s, const std::optional<C
       (power_w && power_w->size() != time_s.size())) {
     throw pywatt::ArgumentError("time_s, power_w and energy_j must be of one length, and not empty");
   }
-  if (start_s.ndim() != end_s.ndim() || start_s.size() != end_s.size()) {
+  if (start_s.request().shape != end_s.request().shape) {
     throw pywatt::ArgumentError("start_s and end_s must have the same shape");
   }
   py::array_t<double> energy(start_s.request().shape);

@@ -1,3 +1,4 @@
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -120,9 +121,10 @@ void register_estimated_cpu(py::module_& m) {
       .def_readonly("full_w", &CpuPowerModel::full_w)
       .def_readonly("cpus", &CpuPowerModel::cpus)
       .def_readonly("relative_std", &CpuPowerModel::relative_std);
-  py::enum_<CpuScope>(m, "CpuScope")
+  py::native_enum<CpuScope>(m, "CpuScope", "enum.Enum")
       .value("process", CpuScope::process)
-      .value("children", CpuScope::children);
+      .value("children", CpuScope::children)
+      .finalize();
   py::class_<EstimatedCpuSensor, Sensor, std::shared_ptr<EstimatedCpuSensor>>(m, "EstimatedCpuSensor")
       .def(py::init<CpuPowerModel, CpuScope, std::shared_ptr<Clock>>(), py::arg("model"), py::arg("scope"),
            py::arg("clock"))

@@ -39,6 +39,16 @@ void register_spans(py::module_& m) {
             return py::int_(row);
           },
           py::arg("name"))
+      .def(
+          "leave",
+          [](SpanRecorder& recorder, std::uint32_t name) -> py::object {
+            const std::int32_t path = recorder.leave(name);
+            if (path == SpanRecorder::no_path) return py::none();
+            return py::int_(path);
+          },
+          py::arg("name"))
+      .def("add", &SpanRecorder::add, py::arg("path"), py::arg("start_s"), py::arg("end_s"),
+           py::arg("thread"))
       .def("close_all", &SpanRecorder::close_all)
       .def("__len__", &SpanRecorder::size)
       .def_property_readonly("threads", &SpanRecorder::threads)

@@ -46,29 +46,50 @@ void SpanRecorder::enter(std::uint32_t name) {
   span.start_s = clock_->now_s();
 }
 
-std::size_t SpanRecorder::close(ThreadStack& thread, double end_s) {
-  const OpenSpan span = thread.open.back();
-  thread.open.pop_back();
+std::size_t SpanRecorder::keep(std::uint32_t path, double start_s, double end_s, std::uint32_t thread) {
   const std::size_t place = size_ % block_rows;
   if (place == 0) blocks_.push_back(std::make_unique<Row[]>(block_rows));
-  const double duration_s = std::max(0.0, end_s - span.start_s);
+  const double duration_s = std::max(0.0, end_s - start_s);
   const double duration_ns = std::round(duration_s * 1e9);
   const bool is_long = duration_ns >= static_cast<double>(long_duration);
   if (is_long) long_calls_[size_] = duration_s;
-  blocks_.back()[place] = Row{span.start_s, is_long ? long_duration : static_cast<std::uint32_t>(duration_ns),
-                              span.path & 0xFF'FFFFU, thread.number & 0xFFU};
+  blocks_.back()[place] = Row{start_s, is_long ? long_duration : static_cast<std::uint32_t>(duration_ns),
+                              path & 0xFF'FFFFU, thread & 0xFFU};
   return size_++;
+}
+
+std::size_t SpanRecorder::close(ThreadStack& thread, double end_s) {
+  const OpenSpan span = thread.open.back();
+  thread.open.pop_back();
+  return keep(span.path, span.start_s, end_s, thread.number);
+}
+
+/// Closes all that is open inside the innermost open span called `name`; false where there is none.
+bool SpanRecorder::close_above(ThreadStack& thread, std::uint32_t name, double end_s) {
+  const auto match = std::find_if(thread.open.rbegin(), thread.open.rend(),
+                                  [name](const OpenSpan& span) { return span.name == name; });
+  if (match == thread.open.rend()) return false;
+  const auto depth = static_cast<std::size_t>(thread.open.rend() - match);
+  while (thread.open.size() > depth) close(thread, end_s);
+  return true;
 }
 
 std::size_t SpanRecorder::exit(std::uint32_t name) {
   const double end_s = clock_->now_s();
   ThreadStack& thread = this_thread();
-  const auto match = std::find_if(thread.open.rbegin(), thread.open.rend(),
-                                  [name](const OpenSpan& span) { return span.name == name; });
-  if (match == thread.open.rend()) return none;
-  const auto depth = static_cast<std::size_t>(thread.open.rend() - match);
-  while (thread.open.size() > depth) close(thread, end_s);
-  return close(thread, end_s);
+  return close_above(thread, name, end_s) ? close(thread, end_s) : none;
+}
+
+std::int32_t SpanRecorder::leave(std::uint32_t name) {
+  ThreadStack& thread = this_thread();
+  if (!close_above(thread, name, clock_->now_s())) return no_path;
+  const auto path = static_cast<std::int32_t>(thread.open.back().path);
+  thread.open.pop_back();
+  return path;
+}
+
+void SpanRecorder::add(std::uint32_t path, double start_s, double end_s, std::uint32_t thread) {
+  keep(path, start_s, end_s, std::min(thread, 255U));
 }
 
 void SpanRecorder::close_all() {

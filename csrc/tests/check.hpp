@@ -42,32 +42,32 @@ inline int run(int argc, char** argv) {
 
 }  // namespace check
 
-#define TEST(name)                                          \
-  static void name();                                       \
+#define TEST(name)                                               \
+  static void name();                                            \
   static const check::Registered registered_##name(#name, name); \
   static void name()
 
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                                      \
+  do {                                                                        \
     if (!(condition)) check::fail(__FILE__, __LINE__, "failed: " #condition); \
   } while (false)
 
-#define CHECK_NEAR(actual, expected, tolerance)                                             \
-  do {                                                                                      \
-    const double actual_ = (actual), expected_ = (expected);                                \
-    if (!(std::abs(actual_ - expected_) <= (tolerance)))                                    \
-      check::fail(__FILE__, __LINE__,                                                       \
+#define CHECK_NEAR(actual, expected, tolerance)                                                     \
+  do {                                                                                              \
+    const double actual_ = (actual), expected_ = (expected);                                        \
+    if (!(std::abs(actual_ - expected_) <= (tolerance)))                                            \
+      check::fail(__FILE__, __LINE__,                                                               \
                   #actual " is " + std::to_string(actual_) + ", not " + std::to_string(expected_)); \
   } while (false)
 
-#define CHECK_THROWS(expression, type)                                            \
-  do {                                                                            \
-    bool thrown_ = false;                                                         \
-    try {                                                                         \
-      (void)(expression);                                                         \
-    } catch (const type&) {                                                       \
-      thrown_ = true;                                                             \
-    }                                                                             \
+#define CHECK_THROWS(expression, type)                                                  \
+  do {                                                                                  \
+    bool thrown_ = false;                                                               \
+    try {                                                                               \
+      (void)(expression);                                                               \
+    } catch (const type&) {                                                             \
+      thrown_ = true;                                                                   \
+    }                                                                                   \
     if (!thrown_) check::fail(__FILE__, __LINE__, #expression " did not throw " #type); \
   } while (false)
 

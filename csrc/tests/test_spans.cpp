@@ -46,6 +46,24 @@ TEST(an_exit_closes_what_an_exception_left_open) {
   CHECK(f.recorder.size() == 3);
 }
 
+TEST(a_call_that_is_left_is_kept_when_its_times_are_told) {
+  Fixture f;
+  f.recorder.enter(1);
+  f.recorder.enter(2);
+  f.recorder.enter(3);
+  f.clock->advance(2.0);
+  CHECK(f.recorder.leave(2) == 1);
+  CHECK(f.recorder.leave(2) == SpanRecorder::no_path);
+  CHECK(f.recorder.leave(1) == 0);
+  f.recorder.add(1, 10.0, 10.5, 4);
+  f.recorder.add(0, 9.0, 8.0, 1000);
+  const SpanColumns rows = f.recorder.rows(0, 10);
+  CHECK((rows.path == std::vector<std::int32_t>{2, 1, 0}));
+  CHECK((rows.start_s == std::vector<double>{100.0, 10.0, 9.0}));
+  CHECK((rows.end_s == std::vector<double>{102.0, 10.5, 9.0}));
+  CHECK((rows.thread == std::vector<std::uint32_t>{0, 4, 255}));
+}
+
 TEST(recursion_closes_the_innermost) {
   Fixture f;
   f.recorder.enter(1);

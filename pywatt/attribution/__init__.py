@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from pywatt.attribution import overlap, time
-from pywatt.attribution.result import PathEnergies, PathTimes
-from pywatt.attribution.source import Source, WindowEnergy, update_period_s, window_energy
+from pywatt.attribution.lattice import update_period_s
+from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
+from pywatt.attribution.source import Source, window_energy
 from pywatt.errors import AttributionError
 from pywatt.spans import Spans
 from pywatt.trace import Trace
@@ -17,8 +18,8 @@ from pywatt.trace import Trace
 Method = Literal["auto", "overlap", "time"]
 METHODS: tuple[str, ...] = ("auto", "overlap", "time")
 
-# A span is resolved where it lasts at least so many update periods of the sensor: then its two edges
-# are off by at most a half of it.
+# A span is resolved where it lasts at least so many update periods of the sensor: then its two
+# edges are off by at most a half of it.
 RESOLVED_PERIODS = 2.0
 
 
@@ -101,7 +102,6 @@ def typical_self_time_s(times: PathTimes) -> float:
 
 def _finest(source: Source) -> tuple[Trace, float | None]:
     """The trace that changes most often, with its update period."""
-    candidates = [trace for trace in (source.counter, source.power) if trace is not None]
-    known = [(update_period_s(trace), trace) for trace in candidates]
+    known = [(update_period_s(trace), trace) for trace in source.traces]
     period_s, trace = min(known, key=lambda pair: np.inf if pair[0] is None else pair[0])
     return trace, period_s

@@ -7,12 +7,14 @@ update period, so energy leaks to the neighbor, in every call the same way.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from pywatt.attribution.result import PathEnergies, PathTimes
+from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
 from pywatt.attribution.sharing import Shape, self_energies
-from pywatt.attribution.source import WindowEnergy
 from pywatt.spans import Spans
 from pywatt.trace import Trace
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def attribute(
@@ -27,7 +29,7 @@ def attribute(
     """Cut the trace along the spans, and scale it to the measured energy of the window.
 
     Args:
-        trace: a trace that covers the window.
+        trace: a trace that covers the window, but for a few readings.
         period_s: update period of its sensor.
         spans: what ran.
         times: the spans' calls and times by path.
@@ -35,38 +37,70 @@ def attribute(
         end_s: end of the window.
         total: measured energy of the window.
     """
-    shape = Shape(trace.time_s, trace.power_w, trace.energy_j)
+    shape = Shape(
+        trace.time_s,
+        trace.power_w,
+        trace.energy_j,
+        max(start_s, trace.start_s),
+        min(end_s, trace.end_s),
+    )
     seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
     scale = total.energy_j / seen_j if seen_j > 0 else 0.0
     own_j = self_energies(shape, spans) * scale
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
 
-    edge_j = _power_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
+    leak_j = _module_spread_w(own_j, times) * period_s / 6.0
+    noise_j = _reading_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
     nested = spans.paths.nearest >= 0
     np.add.at(own_edges, spans.paths.nearest[nested], edges[nested])
-    top_edges = float(np.sum(edges[~nested]))
+    outer_edges = np.array([np.sum(edges[~nested])])
     relative_std = total.energy_j_std / total.energy_j if total.energy_j > 0 else 0.0
+
+    def std(edges: FloatArray, energy_j: FloatArray) -> FloatArray:
+        edges_j = np.hypot(edges * leak_j, np.sqrt(edges) * noise_j)
+        std_j: FloatArray = np.hypot(edges_j, np.abs(energy_j) * relative_std)
+        return std_j
 
     return PathEnergies(
         energy_j=inclusive_j,
-        energy_j_std=np.hypot(edges * edge_j, inclusive_j * relative_std),
+        energy_j_std=std(edges, inclusive_j),
         self_energy_j=own_j,
-        self_energy_j_std=np.hypot(own_edges * edge_j, own_j * relative_std),
+        self_energy_j_std=std(own_edges, own_j),
         outside_j=outside_j,
-        outside_j_std=float(np.hypot(top_edges * edge_j, outside_j * relative_std)),
+        outside_j_std=float(std(outer_edges, np.array([outside_j]))[0]),
     )
 
 
-def _power_spread_w(trace: Trace, start_s: float, end_s: float) -> float:
-    """Standard deviation of the power over the window: what an edge in the wrong place moves."""
+def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
+    """Standard deviation of the power between modules, by time: what leaks over an edge.
+
+    An edge lies anywhere between two readings, which share their energy evenly: a sixth of the
+    difference in power over one period goes to the neighbor in the mean, always from the stronger
+    to the weaker.
+    """
+    ran = times.self_time_s > 0
+    if not np.any(ran):
+        return 0.0
+    weight = times.self_time_s[ran]
+    power_w = own_j[ran] / weight
+    mean_w = np.average(power_w, weights=weight)
+    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight)))
+
+
+def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:
+    """Standard deviation of the power between readings: what an edge catches by chance."""
     first, last = np.searchsorted(trace.time_s, (start_s, end_s))
     inside = slice(max(0, int(first) - 1), int(last) + 1)
     if trace.power_w is not None:
-        power_w = trace.power_w[inside]
+        power_w, weight_s = trace.power_w[inside], None
     else:
-        step_s = np.diff(trace.time_s[inside])
-        power_w = np.diff(trace.energy_j[inside]) / step_s
-    return float(np.std(power_w)) if len(power_w) > 1 else 0.0
+        # By time: two readings that happen to lie close together tell little of the power.
+        weight_s = np.diff(trace.time_s[inside])
+        power_w = np.diff(trace.energy_j[inside]) / weight_s
+    if len(power_w) < 2:
+        return 0.0
+    mean_w = np.average(power_w, weights=weight_s)
+    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight_s)))

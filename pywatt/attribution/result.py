@@ -7,10 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.source import WindowEnergy
 from pywatt.spans import CallPaths, Spans
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowEnergy:
+    """Energy of one window in J with one standard deviation."""
+
+    energy_j: float
+    energy_j_std: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +62,7 @@ class PathEnergies:
 
 def fold_by_name(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
     """Add up the figures of all paths of each name, shape (names,)."""
-    return np.bincount(paths.name, figures, minlength=names)[:names]
+    return np.bincount(paths.name, figures, minlength=names)[:names].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

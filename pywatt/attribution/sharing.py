@@ -8,34 +8,43 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt import _core
-from pywatt.spans import SpanBlock, Spans
+from pywatt.spans import Spans
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """Energy over time as knots; power is linear between them, or constant where it is None."""
+    """Energy over time as knots; power is linear between them, or constant where it is None.
+
+    What lies outside of [start_s, end_s], which the knots cover, does not count.
+    """
 
     time_s: FloatArray
     power_w: FloatArray | None
     energy_j: FloatArray
+    start_s: float
+    end_s: float
 
     def integrate(self, start_s: FloatArray, end_s: FloatArray) -> FloatArray:
-        """Energy of windows, cut to the time that the knots cover."""
-        first_s, last_s = self.time_s[0], self.time_s[-1]
-        start_s, end_s = np.clip(start_s, first_s, last_s), np.clip(end_s, first_s, last_s)
-        return _core.integrate(self.time_s, self.power_w, self.energy_j, start_s, end_s)
+        """Energy of the parts of windows that count."""
+        return _core.integrate(
+            self.time_s,
+            self.power_w,
+            self.energy_j,
+            np.clip(start_s, self.start_s, self.end_s),
+            np.clip(end_s, self.start_s, self.end_s),
+        )
 
 
 def self_energies(shape: Shape, spans: Spans) -> FloatArray:
     """Energy of each call path's own time, in the unit of the shape, shape (paths,).
 
-    Where several threads are inside spans at the same time, their power cannot be told apart: each
-    moment is shared equally among them.
+    Where calls run side by side, in several threads or on several streams, their power cannot be
+    told apart: each moment is shared equally among the calls open then that have none inside them.
     """
     if _is_concurrent(spans):
-        shape = _shared_among_threads(shape, spans)
+        return _shared_self_energies(shape, spans)
     inclusive = np.zeros(len(spans.paths))
     for block in spans.blocks():
         energy_j = shape.integrate(block.start_s, block.end_s)
@@ -47,24 +56,47 @@ def _is_concurrent(spans: Spans) -> bool:
     return any(bool(np.any(block.thread != 0)) for block in spans.blocks())
 
 
-def _top_level(spans: Spans, block: SpanBlock) -> npt.NDArray[np.bool_]:
-    return spans.paths.nearest[block.path] < 0
+def _shared_self_energies(shape: Shape, spans: Spans) -> FloatArray:
+    owner, edge_s, step = _edges(spans)
+    order = np.lexsort((edge_s, owner))
+    owner, edge_s = owner[order], edge_s[order]
+    # Calls of a path less the calls inside them: how many work themselves. Each path's steps add up
+    # to nothing, so one running sum serves all paths.
+    working = np.maximum(np.cumsum(step[order]), 0)
+    shared = _divided(shape, edge_s, np.diff(working, prepend=0))
+    # After a path's last edge none of its calls is open: what follows there is never an interval.
+    works = np.flatnonzero(working)
+    energy_j = shared.integrate(edge_s[works], edge_s[works + 1]) * working[works]
+    own_j = np.zeros(len(spans.paths))
+    own_j += np.bincount(owner[works], energy_j, minlength=len(own_j))
+    return own_j
 
 
-def _shared_among_threads(shape: Shape, spans: Spans) -> Shape:
-    """Divide the power at each moment by the number of top-level spans that are open then."""
-    edges_s, steps = [], []
-    for block in spans.blocks():
-        top = _top_level(spans, block)
-        edges_s += [block.start_s[top], block.end_s[top]]
-        steps += [np.ones(np.count_nonzero(top)), -np.ones(np.count_nonzero(top))]
-    edge_s, step = np.concatenate(edges_s), np.concatenate(steps)
+def _edges(spans: Spans) -> tuple[npt.NDArray[np.int32], FloatArray, npt.NDArray[np.int8]]:
+    """Where the number of a path's own working calls changes: path, time and change."""
+    blocks = list(spans.blocks())
+    path = np.concatenate([block.path for block in blocks])
+    start_s = np.concatenate([block.start_s for block in blocks])
+    end_s = np.concatenate([block.end_s for block in blocks])
+    above = spans.paths.nearest[path]
+    inside = above >= 0
+    up, down = np.ones(len(path), np.int8), -np.ones(len(path), np.int8)
+    return (
+        np.concatenate((path, path, above[inside], above[inside])),
+        np.concatenate((start_s, end_s, start_s[inside], end_s[inside])),
+        np.concatenate((up, down, down[inside], up[inside])),
+    )
+
+
+def _divided(shape: Shape, edge_s: FloatArray, step: npt.NDArray[np.int64]) -> Shape:
+    """Divide the power at each moment by the number of calls that work then."""
     order = np.argsort(edge_s, kind="stable")
-    inside = (edge_s[order] > shape.time_s[0]) & (edge_s[order] < shape.time_s[-1])
-    knots_s = np.unique(np.concatenate((shape.time_s, edge_s[order][inside])))
-    open_after = np.cumsum(step[order])
-    # How many are open in the segment that begins at each knot.
-    position = np.searchsorted(edge_s[order], knots_s[:-1], side="right") - 1
-    opened = np.where(position >= 0, open_after[np.maximum(position, 0)], 0)
-    segment_j = shape.integrate(knots_s[:-1], knots_s[1:]) / np.maximum(opened, 1.0)
-    return Shape(knots_s, None, np.concatenate(([0.0], np.cumsum(segment_j))))
+    edge_s, working = edge_s[order], np.cumsum(step[order])
+    inside = (edge_s > shape.start_s) & (edge_s < shape.end_s)
+    knots_s = np.unique(np.concatenate((shape.time_s, edge_s[inside])))
+    # How many work in the segment that begins at each knot.
+    position = np.searchsorted(edge_s, knots_s[:-1], side="right") - 1
+    among = np.where(position >= 0, working[np.maximum(position, 0)], 0)
+    segment_j = shape.integrate(knots_s[:-1], knots_s[1:]) / np.maximum(among, 1)
+    energy_j = np.concatenate(([0.0], np.cumsum(segment_j)))
+    return Shape(knots_s, None, energy_j, shape.start_s, shape.end_s)

@@ -49,8 +49,11 @@ def with_std(number: float, std: float | None, unit: str) -> str:
     if not std or not math.isfinite(std):
         return quantity(number, unit)
     prefix, factor = _prefix(number, least=1.0)
-    decimals = min(max(0, 1 - math.floor(math.log10(std * factor))), 6)
-    return f"{fixed(number * factor, decimals)} ± {fixed(std * factor, decimals)} {prefix}{unit}"
+    wanted = max(0, 1 - math.floor(math.log10(std * factor)))
+    # No more than seven digits: a standard deviation so small is no reason to show more.
+    decimals = min(wanted, 7 - len(f"{abs(number) * factor:.0f}"))
+    spread = Scale(prefix + unit, factor, max(0, decimals)).text(std)
+    return f"{fixed(number * factor, max(0, decimals))} ± {spread} {prefix}{unit}"
 
 
 def quantity(number: float, unit: str) -> str:

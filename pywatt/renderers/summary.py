@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from pywatt.results import Profile
 from pywatt.renderers.numbers import quantity, with_std
 from pywatt.renderers.tree import Fold
+from pywatt.results import Profile
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,8 +86,10 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
     missing += sum(layer.self_energy_j is None for layer in folded.folded)
     if missing:
         yield "n/a", f"no sensor gives the energy of {missing} module{'s' * (missing > 1)}"
+    told = {f"{sensor.name}: {sensor.note}" for sensor in profile.sensors}
     for note in profile.notes:
-        yield "note", plain(note)
+        if note not in told:
+            yield "note", plain(note)
     if left_out:
         yield "columns", f"{', '.join(left_out)} left out: the table is too narrow for them"
 

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pywatt.results import LayerEnergy, Profile
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, total
 from pywatt.renderers.summary import headline, plain, summary
 from pywatt.renderers.tree import Fold, Node, fold
+from pywatt.results import LayerEnergy, Profile
 
 _GAP = 2
 _LEAST_LAYER = 24

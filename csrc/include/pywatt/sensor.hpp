@@ -19,7 +19,7 @@ struct Channel {
   bool estimated = false;    ///< computed from a model of the machine, not read from a meter
   double resolution = 0.0;   ///< smallest step of a reading, W or J; 0 where it is not known
   std::string contained_in;  ///< name of the channel whose energy includes this one's; else empty
-  std::string note;  ///< a caveat the user must see ("power of the whole card, not of the MIG slice")
+  std::string note;          ///< a caveat the user must see ("power of the whole card, not of the MIG slice")
   /// Time between fresh values; 0: fresh at every read; NaN: not known.
   double update_period_s = std::numeric_limits<double>::quiet_NaN();
 };

@@ -32,6 +32,7 @@ struct SpanColumns {
 class SpanRecorder {
  public:
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
+  static constexpr std::int32_t no_path = -1;
 
   explicit SpanRecorder(std::shared_ptr<Clock> clock = steady_clock());
 
@@ -42,6 +43,13 @@ class SpanRecorder {
   /// inside (whose own end was never seen because of an exception). Returns the row of the span, or
   /// `none` where no such span is open.
   std::size_t exit(std::uint32_t name);
+
+  /// Closes like `exit`, but keeps no span of `name`: when that ran is told later, by `add`. Returns
+  /// its path, or `no_path` where no such span is open.
+  std::int32_t leave(std::uint32_t name);
+
+  /// Keeps a span whose times were found elsewhere, such as on a GPU. REQUIRES: path < paths().size().
+  void add(std::uint32_t path, double start_s, double end_s, std::uint32_t thread);
 
   /// Closes all open spans of all threads, now.
   void close_all();
@@ -80,6 +88,8 @@ class SpanRecorder {
   ThreadStack& this_thread();
   std::uint32_t path_of(std::uint32_t name, std::int32_t parent);
   std::size_t close(ThreadStack& thread, double end_s);
+  bool close_above(ThreadStack& thread, std::uint32_t name, double end_s);
+  std::size_t keep(std::uint32_t path, double start_s, double end_s, std::uint32_t thread);
 
   std::shared_ptr<Clock> clock_;
   std::vector<CallPath> paths_;

@@ -60,9 +60,9 @@ double simulated_nvml_true_energy_j(unsigned device, double start_s, double end_
 double simulated_nvml_true_power_w(unsigned device, double time_s);
 
 /// The next `times` calls of `function` on `device` return nvmlReturn `code` (times < 0: all from now
-/// on; 0: no more), and do nothing else. `function` is NVML's name ("nvmlInit_v2", "nvmlDeviceGetFieldValues", ...; device
-/// is ignored where the function has none), or "field:186" for the nvmlReturn of one field inside a
-/// call that itself succeeds.
+/// on; 0: no more), and do nothing else. `function` is NVML's name ("nvmlInit_v2",
+/// "nvmlDeviceGetFieldValues", ...; device is ignored where the function has none), or "field:186" for the
+/// nvmlReturn of one field inside a call that itself succeeds.
 int simulated_nvml_fail(unsigned device, const char* function, int code, int times);
 
 /// Calls that read from `device` (power, energy, fields, limits, temperature, clocks, memory) block from

@@ -1,0 +1,230 @@
+"""The command line: imports all, what is slow only when it is needed, and is imported by none."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pywatt import __version__
+from pywatt.errors import ArgumentError, PywattError
+from pywatt.renderers.encoding import encodable
+
+USAGE_ERROR = 2
+_UNKNOWN_WIDTH = 100
+
+_DESCRIPTION = "Measures the energy of PyTorch models, layer by layer, and of any command."
+
+_DEMO = """\
+Trains a small network on scikit-learn's digits, profiles its inference over images that it has not
+seen, and prints the energy of each layer, the accuracy and the scores. Takes some seconds.
+"""
+
+_SENSORS = """\
+Lists what can be read on this machine, and what was looked for and not found, with the reason.
+"""
+
+_RUN = """\
+Runs a command and prints its energy, mean and peak power and duration to standard error. The
+command's output, signals and exit status are passed through (127: not found, 126: cannot be run).
+Meters cover the whole machine; where there is none, the CPU time of the command and its
+descendants gives an estimate, which is marked as one.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _dispatch(given)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except PywattError as error:
+        _say(f"pywatt: error: {error}")
+        status = int(getattr(error, "exit_status", USAGE_ERROR))
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read us has seen enough; without this the interpreter complains at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    return status
+
+
+def _dispatch(given: list[str]) -> int:
+    # argparse would take options of the command for ours.
+    own, command = given, []
+    if given[:1] == ["run"] and "--" in given:
+        cut = given.index("--")
+        own, command = given[:cut], given[cut + 1 :]
+    parser, run_parser = _parsers()
+    options = parser.parse_args(own)
+    if options.action == "demo":
+        return _demo(options.save)
+    if options.action == "sensors":
+        return _sensors(options.sys_root, as_json=options.json)
+    if options.command:
+        run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
+    if not command:
+        run_parser.error("no command is given: pywatt run -- sleep 1")
+    return _run(command, options.sensor, options.rate, options.json)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Give the parser, and the one of `run` for errors that argparse cannot see."""
+    parser = argparse.ArgumentParser(
+        prog="pywatt", description=_DESCRIPTION, epilog="example: pywatt run -- sleep 1"
+    )
+    parser.add_argument("--version", action="version", version=f"pywatt {__version__}")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
+
+    demo = actions.add_parser(
+        "demo",
+        help="the energy of each layer of a small network",
+        description=_DEMO,
+        epilog="example: pywatt demo --save digits.json",
+    )
+    demo.add_argument(
+        "--save", "--json", metavar="FILE", help="write the profile there, for pywatt.load"
+    )
+
+    sensors = actions.add_parser(
+        "sensors",
+        help="what can be read on this machine",
+        description=_SENSORS,
+        epilog="example: pywatt sensors --json",
+    )
+    sensors.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sensors.add_argument(
+        "--sys-root", metavar="DIR", default="/sys", help="look there instead of in /sys"
+    )
+
+    run = actions.add_parser(
+        "run",
+        help="the energy of any command",
+        usage="pywatt run [-h] [--rate HZ] [--sensor NAME] [--json FILE] -- COMMAND ...",
+        description=_RUN,
+        epilog="example: pywatt run --json energy.json -- python train.py --epochs 3",
+    )
+    run.add_argument(
+        "--rate", type=float, metavar="HZ", help="readings a second, 1 to 10000; default: 100"
+    )
+    run.add_argument(
+        "--sensor",
+        action="append",
+        metavar="NAME",
+        help="what to read, as 'pywatt sensors' lists it; can be given several times; "
+        "default: all meters, else the estimate",
+    )
+    run.add_argument("--json", metavar="FILE", help="also write the figures there")
+    run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
+    return parser, run
+
+
+def _demo(save: str | None) -> int:
+    target = _writable(save)
+    from pywatt import demo
+    from pywatt.profiler import profile
+
+    trained = demo.train()
+    found = profile(trained.model, demo.passes(trained))
+    passes = found.batches // len(trained.batches)
+    _print(
+        f"Trained on {trained.training_images:,} of scikit-learn's digits in "
+        f"{trained.training_s:.1f} s; profiled on the other {trained.test_images:,}, "
+        f"{passes:,} times over.\n"
+    )
+    _print(str(found))
+    if target is not None:
+        with _file_errors(target):
+            found.save(target)
+        _print(f"\nSaved: pywatt.load({str(target)!r}) reads it.")
+    return 0
+
+
+def _sensors(sys_root: str, *, as_json: bool) -> int:
+    from pywatt.sensors import discover, with_reading_cost
+
+    discovery = discover(sys_root=sys_root)
+    infos = with_reading_cost(discovery)
+    if as_json:
+        missing = [{"name": entry.name, "reason": entry.reason} for entry in discovery.missing]
+        found = [info.to_dict() | {"origin": info.origin} for info in infos]
+        _print(json.dumps({"sensors": found, "missing": missing}, indent=2))
+    else:
+        from pywatt.renderers.sensors import render
+
+        _print(render(infos, discovery.missing, _width(sys.stdout)))
+    return 0
+
+
+def _run(
+    command: list[str], sensors: list[str] | None, rate_hz: float | None, save: str | None
+) -> int:
+    from pywatt.renderers.command import render
+    from pywatt.run import DEFAULT_RATE_HZ, run
+    from pywatt.saved import write_whole
+
+    target = _writable(save)
+    ran = run(
+        command,
+        sensors="auto" if sensors is None else sensors,
+        rate_hz=DEFAULT_RATE_HZ if rate_hz is None else rate_hz,
+    )
+    _say(render(ran, _width(sys.stderr)))
+    if target is not None:
+        with _file_errors(target):
+            write_whole(target, (json.dumps(ran.to_dict(), indent=2) + "\n").encode())
+    return ran.exit_status
+
+
+def _writable(name: str | None) -> Path | None:
+    """Tell before the work begins what would keep its result from being written."""
+    if name is None:
+        return None
+    target = Path(name)
+    if target.is_dir():
+        raise ArgumentError(f"{name} is a folder: give the name of a file")
+    # A file is first written beside its final place, so its folder counts; a device has no such.
+    written = target if target.exists() and not target.is_file() else target.parent
+    if not os.access(written, os.W_OK):
+        what = "may not be written to" if written.exists() else "does not exist"
+        raise ArgumentError(f"{name} cannot be written: {written} {what}")
+    return target
+
+
+@contextlib.contextmanager
+def _file_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PywattError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _width(stream: TextIO | None) -> int:
+    """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere."""
+    if "COLUMNS" not in os.environ and stream is not None:
+        with contextlib.suppress(OSError):
+            # 0: a terminal whose size nobody has set.
+            return os.get_terminal_size(stream.fileno()).columns or _UNKNOWN_WIDTH
+    return shutil.get_terminal_size(fallback=(_UNKNOWN_WIDTH, 40)).columns
+
+
+def _print(text: str, stream: TextIO | None = None) -> None:
+    stream = stream or sys.stdout
+    print(encodable(text, getattr(stream, "encoding", None)), file=stream)
+
+
+def _say(text: str) -> None:
+    """Print to standard error, where nothing that fails may hide what is being reported."""
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            _print(text, sys.stderr)

@@ -1,0 +1,77 @@
+"""The sensors of a machine as a table, and what was looked for and not found."""
+
+import textwrap
+from collections.abc import Sequence
+
+from pywatt.renderers.numbers import NOT_AVAILABLE, quantity
+from pywatt.renderers.summary import plain, printed
+from pywatt.sensors import MissingSensor, SensorInfo
+
+_LEGEND = (
+    "Step: the least by which a reading changes. Update: time between fresh values. "
+    "Reading: how long one takes."
+)
+
+# Names and numbers are whole, in a narrow terminal too.
+_NEVER_CUT = 500
+
+
+def render(found: Sequence[SensorInfo], missing: Sequence[MissingSensor], width: int) -> str:
+    """Return the table as text, without a line break at its end.
+
+    Step is a reading's smallest step, Update the time between fresh values, Reading what one costs.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = []
+    if found:
+        table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+        table.pad_edge = False
+        for title in ("Sensor", "Kind", "Domain", "Device", "Origin"):
+            table.add_column(title, no_wrap=True)
+        for title in ("Step", "Update", "Reading"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for info in found:
+            table.add_row(*map(Text, _cells(info)))
+        parts.append(printed(table, _NEVER_CUT))
+        parts.append("\n".join(textwrap.wrap(_LEGEND, width)))
+    else:
+        parts.append("Nothing can be read on this machine.")
+    notes = [(info.name, info.note) for info in found if info.note]
+    for heading, lines in (
+        ("Notes", notes),
+        ("Looked for and not found", [(entry.name, entry.reason) for entry in missing]),
+    ):
+        if lines:
+            grid = Table.grid(padding=(0, 2, 0, 0))
+            grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
+            for name, text in lines:
+                grid.add_row(Text(f"  {plain(name)}"), Text(plain(text)))
+            parts.append(f"{heading}\n{printed(grid, width)}")
+    return "\n\n".join(parts)
+
+
+def _cells(info: SensorInfo) -> tuple[str, ...]:
+    return (
+        plain(info.name),
+        info.kind,
+        info.domain,
+        info.device or "any",
+        info.origin,
+        _small(info.resolution, info.unit) if info.resolution else NOT_AVAILABLE,
+        _period(info.update_period_s),
+        NOT_AVAILABLE if info.reading_cost_s is None else quantity(info.reading_cost_s, "s"),
+    )
+
+
+def _period(period_s: float | None) -> str:
+    if period_s is None:
+        return "unknown"
+    return quantity(period_s, "s") if period_s else "always"
+
+
+def _small(number: float, unit: str) -> str:
+    return quantity(number, unit) if number >= 1e-6 else f"{number * 1e9:,.3g} n{unit}"

@@ -1,0 +1,45 @@
+"""What several test modules share: the simulated NVIDIA GPUs, and what tests of real ones need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from simulated_nvml import SimulatedNvml, library_path
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedNvml]:
+    """The simulated GPUs, one unless told otherwise, as the only ones that pywatt sees."""
+    monkeypatch.setenv("PYWATT_NVML_LIBRARY", str(library_path()))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    simulated = SimulatedNvml()
+    simulated.reset()
+    yield simulated
+    # The library stays loaded, and later tests shall find no GPU in it.
+    simulated.reset(0)
+
+
+# Last, so that what -m and -k leave out does not count.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where they cannot run."""
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu:
+        return
+    reason = _why_no_gpu()
+    if not reason and len(gpu) < len(items):
+        # A process has one libnvidia-ml.so.1, and other tests load the simulated one.
+        reason = "needs the driver's NVML, so a run of its own: pytest -m gpu"
+    if reason:
+        for item in gpu:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _why_no_gpu() -> str:
+    try:
+        import torch
+    except ImportError as error:
+        return f"needs torch: {error}"
+    return "" if torch.cuda.is_available() else "needs an NVIDIA GPU that torch can use"

@@ -1,0 +1,355 @@
+import contextlib
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import simulated_nvml
+
+from pywatt import cli
+from pywatt.renderers.encoding import encodable
+
+PYWATT = [sys.executable, "-m", "pywatt"]
+RUN = [*PYWATT, "run", "--"]
+
+# Says that it is ready, and exits with 40 + n after the first signal n.
+WAITS = """
+import signal, sys
+for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+    signal.signal(getattr(signal, name), lambda number, frame: sys.exit(40 + number))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+# Prints whether a second SIGINT follows the first.
+COUNTS = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+print("ready", flush=True)
+signal.sigwait({signal.SIGINT})
+again = signal.sigtimedwait({signal.SIGINT}, 1.0)
+print(f"then: {again}", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    # `python -m` looks in the working folder first, where the uncompiled sources may lie.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYWATT_NVML_LIBRARY", "/nonexistent/libnvidia-ml.so.1")
+
+
+def pywatt(*arguments, **environment):
+    return subprocess.run(
+        [*PYWATT, *arguments], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 3"], 3),
+        (["sh", "-c", "kill -KILL $$"], 128 + signal.SIGKILL),
+        (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
+    ],
+)
+def test_run_passes_the_exit_status_through(command, status):
+    ran = pywatt("run", "--json", "ran.json", "--", *command)
+    assert ran.returncode == status
+    assert json.loads(Path("ran.json").read_text())["exit_status"] == status
+    assert ("exit" in ran.stderr) == (status != 0)
+
+
+def test_run_names_the_signal_that_ended_the_command():
+    assert "status 137 (SIGKILL)" in pywatt("run", "--", "sh", "-c", "kill -KILL $$").stderr
+
+
+def test_run_says_what_cannot_be_started():
+    script = Path("script")
+    script.write_text("#!/nonexistent/interpreter\n")
+    for mode, name, status, words in [
+        (0o755, "no-such-command", 127, "'no-such-command': command not found"),
+        (0o755, "./no/such", 127, "'./no/such': command not found"),
+        (0o644, "./script", 126, "./script: cannot be run: Permission denied"),
+        (0o755, "./script", 126, "./script: the interpreter that its first line names is missing"),
+    ]:
+        script.chmod(mode)
+        ran = pywatt("run", "--", name)
+        assert (ran.returncode, ran.stdout) == (status, "")
+        assert ran.stderr == f"pywatt: error: {words}\n"
+
+
+def test_run_leaves_input_and_output_alone():
+    given = bytes(range(256)) * 300
+    ran = subprocess.run([*RUN, "cat"], input=given, capture_output=True)
+    assert ran.stdout == given
+    assert b"energy" in ran.stderr
+
+
+def test_run_gives_the_command_what_follows_the_first_dashes():
+    ran = pywatt("run", "--", "printf", "%s,", "--json", "x", "--", "-h")
+    assert ran.stdout == "--json,x,--,-h,"
+
+
+def test_run_leaves_what_was_ignored_ignored_and_nothing_else():
+    shell = f"trap '' HUP; exec {sys.executable} -m pywatt run -- grep SigIgn /proc/self/status"
+    ran = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
+    # Python ignores SIGPIPE for itself, which the command must not inherit. What lies above signal
+    # 31 is the C library's own.
+    ignored = int(ran.stdout.split()[1], 16) & 0x7FFFFFFF
+    assert ignored == 1 << (signal.SIGHUP - 1)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_run_relays_signals(name):
+    number = getattr(signal, name)
+    with subprocess.Popen(
+        [*RUN, sys.executable, "-c", WAITS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # no terminal, and so no keys that the command would see itself
+    ) as ran:
+        assert ran.stdout.readline() == "ready\n"
+        ran.send_signal(number)
+        _, report = ran.communicate(timeout=30)
+    assert ran.returncode == 40 + number
+    assert "energy" in report
+
+
+def read_until(terminal, words):
+    text = b""
+    while words not in text:
+        assert select.select([terminal], [], [], 30)[0], text
+        text += os.read(terminal, 4096)
+    return text
+
+
+def read_until_closed(terminal):
+    with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+        while True:
+            os.read(terminal, 4096)
+
+
+def test_ctrl_c_reaches_the_command_once(monkeypatch):
+    monkeypatch.delenv("COLUMNS")  # so that the terminal, whose size nobody has set, is asked
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*RUN, sys.executable, "-c", COUNTS])
+    try:
+        read_until(terminal, b"ready")
+        os.write(terminal, b"\x03")
+        assert b"then: None" in read_until(terminal, b"energy")
+        read_until_closed(terminal)
+    finally:
+        os.close(terminal)
+        status = os.waitpid(pid, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_run_estimates_the_whole_process_tree():
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+    tree = f"{sys.executable} -c '{burn}' & {sys.executable} -c '{burn}' & wait"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = pywatt("run", "--json", "ran.json", "--", "sh", "-c", tree, PYWATT_CPU_TDP_W="100")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ran.returncode == 0, ran.stderr
+    all_cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    figures = json.loads(Path("ran.json").read_text())
+    cpu_s = (figures["energy_j"] - 10 * figures["duration_s"]) / (90 / os.cpu_count())
+    # What pywatt itself used is in `all_cpu_s` only.
+    assert 0.8 <= cpu_s <= all_cpu_s
+    assert figures["estimated"] is True
+    assert figures["power_w"] == pytest.approx(figures["energy_j"] / figures["duration_s"])
+    assert [sensor["name"] for sensor in figures["sensors"]] == ["cpu:estimated"]
+    assert any("estimated" in note for note in figures["notes"])
+    assert "estimated" in ran.stderr
+
+
+def test_run_reads_meters():
+    library = simulated_nvml.environment(devices=1, power_w=300)
+    ran = pywatt("run", "--json", "ran.json", "--", "sleep", "1", **library)
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads(Path("ran.json").read_text())
+    assert figures["estimated"] is False
+    assert figures["energy_j"] == pytest.approx(300 * figures["duration_s"], rel=0.01)
+    assert figures["peak_power_w"] == pytest.approx(300, rel=0.01)
+    assert figures["energy_by_sensor"].keys() == {"nvml:0", "nvml:0/energy"}
+    assert any("no power meter covers the CPU" in note for note in figures["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rate", "0"], "out of range"),
+        (["--rate", "1e9"], "out of range"),
+        (["--rate", "nan"], "out of range"),
+        (["--rate", "fast"], "invalid float"),
+        (["--sensor", "nvml:7"], "'nvml:7' cannot be read"),
+        (["--sensor", "toaster"], "no sensor 'toaster' here; those that can be read: "),
+        (["--json", "/nonexistent/folder/ran.json"], "/nonexistent/folder does not exist"),
+        (["--json", "."], ". is a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_command_begins(arguments, words):
+    ran = pywatt("run", *arguments, "--", "touch", "begun")
+    assert ran.returncode == 2
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not Path("begun").exists()
+
+
+def test_a_wrong_figure_in_the_environment_is_one_line():
+    ran = pywatt("run", "--", "true", PYWATT_CPU_TDP_W="many")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("pywatt: error: PYWATT_CPU_TDP_W is 'many'")
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "--"], ["run", "sleep", "1"], [], ["walk"]])
+def test_wrong_usage(arguments):
+    ran = pywatt(*arguments)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("usage: pywatt")
+
+
+def test_json_is_written_to_devices_not_in_their_place():
+    ran = pywatt("run", "--json", "/dev/stdout", "--", "true")
+    assert json.loads(ran.stdout)["command"] == ["true"]
+    assert pywatt("run", "--json", "/dev/null", "--", "true").returncode == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_help_has_an_example():
+    for arguments in ([], ["demo"], ["sensors"], ["run"]):
+        shown = pywatt(*arguments, "--help")
+        assert shown.returncode == 0
+        assert "example: pywatt" in shown.stdout
+        assert shown.stdout.isascii()
+
+
+def test_version():
+    import pywatt as package
+
+    assert pywatt("--version").stdout == f"pywatt {package.__version__}\n"
+
+
+def fake_rapl(root):
+    zone = root / "class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "energy_uj").write_text("5000000\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    (root / "class/powercap/intel-rapl:1").mkdir()
+    (root / "class/powercap/intel-rapl:1/name").write_text("package-1\n")
+    return str(root)
+
+
+def test_sensors_lists_what_was_found_and_what_was_not(tmp_path):
+    root = fake_rapl(tmp_path / "sys")
+    listed = pywatt("sensors", "--sys-root", root)
+    assert listed.returncode == 0
+    table, _, missing = listed.stdout.partition("Looked for and not found")
+    rapl = next(line for line in table.splitlines() if line.startswith("rapl:package-0 "))
+    assert rapl.split()[1:7] == ["counter", "package", "cpu", "measured", "1", "µJ"]
+    estimated = next(line for line in table.splitlines() if line.startswith("cpu:estimated "))
+    assert estimated.split()[1:5] == ["counter", "package", "cpu", "estimated"]
+    assert "rapl:package-1" in missing
+    assert "nvml" in missing
+
+
+def test_sensors_as_json(tmp_path):
+    listed = json.loads(
+        pywatt("sensors", "--json", "--sys-root", fake_rapl(tmp_path / "sys")).stdout
+    )
+    by_name = {sensor["name"]: sensor for sensor in listed["sensors"]}
+    assert by_name.keys() == {"rapl:package-0", "cpu:estimated"}
+    assert by_name["rapl:package-0"]["origin"] == "measured"
+    assert by_name["cpu:estimated"]["estimated"] is True
+    assert 0 < by_name["cpu:estimated"]["reading_cost_s"] < 0.1
+    assert {entry["name"] for entry in listed["missing"]} == {"rapl:package-1", "nvml"}
+    assert all(entry["reason"] for entry in listed["missing"])
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_sensors_fits_the_terminal(width):
+    shown = pywatt("sensors", COLUMNS=str(width)).stdout
+    assert max(map(len, shown.splitlines())) <= width
+    assert "cpu:estimated" in shown
+
+
+def test_nothing_is_lost_on_an_ascii_terminal():
+    ran = pywatt("run", "--", "true", PYTHONIOENCODING="ascii")
+    assert " +/- " in ran.stderr
+    listed = pywatt("sensors", PYTHONIOENCODING="ascii")
+    assert (listed.returncode, listed.stdout.isascii()) == (0, True)
+
+
+def test_encodable():
+    assert encodable("3 ± 1 µJ", "utf-8") == "3 ± 1 µJ"
+    assert encodable("3 ± 1 µJ", "ascii") == "3 +/- 1 uJ"
+    assert encodable("模 \udcff", "ascii") == "? ?"
+
+
+def test_a_reader_that_has_seen_enough_hears_no_complaint():
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run([*PYWATT, "sensors"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_ctrl_c_is_quiet(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_sensors", interrupted)
+    assert cli.main(["sensors"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["sensors"], ["run", "--", "true"]])
+def test_starts_quickly(arguments):
+    used_s = []
+    for _ in range(7):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert pywatt(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # CPU time, and the least of it: a machine that is busy with other things makes it longer only.
+    assert min(used_s) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"), [(["sensors"], {"torch"}), (["run", "--", "true"], {"torch", "rich"})]
+)
+def test_what_is_slow_to_import_is_left_alone(arguments, absent):
+    code = (
+        "import sys; from pywatt import cli; cli.main(sys.argv[1:]); "
+        "print('\\n' + ' '.join(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    loaded = set(ran.stdout.splitlines()[-1].split())
+    assert "pywatt.cli" in loaded
+    assert absent.isdisjoint(loaded)
+
+
+SCRIPT = Path(sysconfig.get_path("scripts"), "pywatt")
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="pywatt is not installed here")
+def test_the_script_is_the_module():
+    script = subprocess.run([SCRIPT, "--version"], capture_output=True, text=True)
+    assert script.stdout == pywatt("--version").stdout
