@@ -81,7 +81,7 @@ def main() -> int:
     console.print(table_of(rows, quick=quick))
     if not quick:
         wrong += [
-            f"missed in {TRIES} tries: {row.what}: {row.target.shown}"
+            f"missed in {TRIES} tries: {row.what}: {row.ours}, not {row.target.shown}"
             for row in rows
             if row.target is not None and not row.met
         ]
