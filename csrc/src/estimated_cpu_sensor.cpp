@@ -117,7 +117,7 @@ const std::string& EstimatedCpuSensor::name() const noexcept { return impl_->nam
 const std::vector<Channel>& EstimatedCpuSensor::channels() const noexcept { return impl_->channels; }
 const CpuPowerModel& EstimatedCpuSensor::model() const noexcept { return impl_->model; }
 
-void EstimatedCpuSensor::read(double* values) {
+void EstimatedCpuSensor::read_alone(double* values) {
   Impl& impl = *impl_;
   impl.newest_cpu_s = std::max(impl.newest_cpu_s, impl.cpu_s());
   values[0] = impl.model.idle_w * (impl.clock->now_s() - impl.start_s) +

@@ -221,7 +221,7 @@ RaplSensor::~RaplSensor() = default;
 const std::string& RaplSensor::name() const noexcept { return impl_->name; }
 const std::vector<Channel>& RaplSensor::channels() const noexcept { return impl_->channels; }
 
-void RaplSensor::read(double* values) {
+void RaplSensor::read_alone(double* values) {
   const std::uint64_t now_uj = impl_->read_uj();
   impl_->total_uj += impl_->gained_uj(now_uj);
   impl_->last_uj = now_uj;
