@@ -379,9 +379,10 @@ def test_a_million_spans_take_less_than_two_seconds(threads):
     paths = CallPaths(np.arange(depth, dtype=np.int32), parent, parent)
     many = Spans([str(k) for k in range(depth)], paths, [SpanBlock(start_s, end_s, level, thread)])
 
-    started_s = time.perf_counter()
+    # CPU time: what else the machine does at the moment is not measured.
+    started_s = time.process_time()
     found = attribute(Source.of(trace), many, 0.0, 100.0, method="overlap")
-    assert time.perf_counter() - started_s < 2.0
+    assert time.process_time() - started_s < 2.0
     energies = found.energies
     assert found.total.energy_j == pytest.approx(20_000.0)
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(20_000.0)
