@@ -24,6 +24,7 @@ __all__ = [
     "VisibleDevice",
     "device_of_torch",
     "devices",
+    "devices_and_refusals",
     "visible_devices",
 ]
 
@@ -77,18 +78,30 @@ def devices() -> tuple[NvmlDevice, ...]:
         NvmlUnavailable: no library or no driver.
         NvmlError: there are cards, and none of them can be asked.
     """
+    found, refusals = devices_and_refusals()
+    if refusals and not found:
+        told = "; ".join(f"GPU {index}: {reason}" for index, reason in refusals.items())
+        raise NvmlError(f"No NVIDIA GPU can be asked ({told}). {_REMEDY}")
+    return found
+
+
+def devices_and_refusals() -> tuple[tuple[NvmlDevice, ...], dict[int, str]]:
+    """All cards that can be asked, in NVML's order, and by index why each other one cannot be.
+
+    Raises:
+        NvmlUnavailable: no library or no driver.
+        NvmlError: the driver does not say how many cards there are.
+    """
     with _session() as nvml:
         driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
         found: list[NvmlDevice] = []
-        refusals: list[str] = []
+        refusals: dict[int, str] = {}
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 found.append(_describe(nvml, index, driver))
             except nvml.NVMLError as error:
-                refusals.append(f"GPU {index}: {error}")
-    if refusals and not found:
-        raise NvmlError(f"No NVIDIA GPU can be asked ({'; '.join(refusals)}). {_REMEDY}")
-    return tuple(found)
+                refusals[index] = str(error)
+    return tuple(found), refusals
 
 
 _find_devices = devices  # where an argument has that name

@@ -9,6 +9,7 @@ from pywatt.nvml import MIG_NOTE
 from pywatt.sensors import discover, estimated_cpu, select
 
 COUNTER_RANGE_UJ = 1 << 40
+GPU_IS_LOST = 15
 
 
 @pytest.fixture
@@ -240,6 +241,20 @@ def test_auto_tells_of_a_card_that_fails_where_the_cpu_has_no_meter_either(gpus,
     card, cpu = select("auto", sys_root=str(tmp_path)).notes
     assert card.startswith("nvml:1 is not covered: ")
     assert cpu.startswith("no power meter covers the CPU, whose energy is left out")
+
+
+@pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetUUID"])
+def test_a_card_that_cannot_even_be_asked_is_told(gpus, tmp_path, function):
+    gpus.reset(2)
+    gpus.fail(function, GPU_IS_LOST, device=1)
+    (entry,) = [e for e in discover(sys_root=str(tmp_path)).missing if e.name.startswith("nvml")]
+    assert (entry.name, "GPU is lost" in entry.reason) == ("nvml:1", True)
+    assert select("auto", sys_root=str(tmp_path)).notes[0].startswith("nvml:1 is not covered: ")
+    gpus.fail(function, GPU_IS_LOST, device=0)
+    notes = select("auto", sys_root=str(tmp_path)).notes
+    assert [note[:6] for note in notes[:2]] == ["nvml:0", "nvml:1"]
+    with pytest.raises(SensorError, match="'nvml:0' cannot be read: .*GPU is lost"):
+        select("nvml:0")
 
 
 def test_a_named_cpu_without_a_meter_is_estimated_beside_a_gpu(gpus, tmp_path, monkeypatch):
