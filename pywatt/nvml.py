@@ -38,6 +38,7 @@ _REMEDY = (
     "Install or load the NVIDIA driver (nvidia-smi must work), start a container with its GPUs "
     "(docker run --gpus all), or set PYWATT_NVML_LIBRARY to the path of libnvidia-ml.so.1."
 )
+_LIBRARY_VARIABLE = "PYWATT_NVML_LIBRARY"
 _WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 
 
@@ -185,8 +186,10 @@ def _session() -> Iterator[ModuleType]:
     try:
         _preload()
         pynvml.nvmlInit()
-    except (OSError, pynvml.NVMLError) as error:
-        raise NvmlUnavailable(f"NVML cannot be used: {error}. {_REMEDY}") from error
+    except (OSError, UnicodeError, pynvml.NVMLError) as error:  # of a path that is no UTF-8
+        given = os.environ.get(_LIBRARY_VARIABLE)
+        library = f" ({_LIBRARY_VARIABLE} is {given!r})" if given else ""
+        raise NvmlUnavailable(f"NVML{library} cannot be used: {error}. {_REMEDY}") from error
     try:
         yield pynvml
     except pynvml.NVMLError as error:
@@ -202,7 +205,7 @@ def _preload() -> None:
     nvidia-ml-py opens "libnvidia-ml.so.1" by that name only; glibc then finds what is already
     loaded under it.
     """
-    path = os.environ.get("PYWATT_NVML_LIBRARY")
+    path = os.environ.get(_LIBRARY_VARIABLE)
     if path:
         ctypes.CDLL(path)
         return

@@ -4,7 +4,8 @@ import pytest
 from simulated_nvml import SimulatedNvml
 
 import pywatt
-from pywatt import ArgumentError, ScriptedClock, SensorError
+from pywatt import ArgumentError, NvmlError, ScriptedClock, SensorError
+from pywatt._core import NvmlSensor
 from pywatt.nvml import MIG_NOTE
 from pywatt.sensors import discover, estimated_cpu, select
 
@@ -137,6 +138,11 @@ def test_reading_a_slow_driver_costs_what_it_costs(gpus):
     assert 0.002 <= by_name(pywatt.sensors())["nvml:0"].reading_cost_s < 0.02
 
 
+def test_a_path_that_is_no_text_is_an_error_of_ours(gpus):
+    with pytest.raises(NvmlError, match="could not be opened"):
+        NvmlSensor("nvml:0", "GPU-0", library_path=b"/tmp/\xff/libnvidia-ml.so.1")
+
+
 def test_a_gpu_without_any_meter_is_missing_with_the_reason(gpus):
     gpus.reset(2)
     gpus.configure(1, has_instant=0, has_average=0, has_power_usage=0, has_counter=0)
@@ -253,7 +259,7 @@ def test_a_card_that_cannot_even_be_asked_is_told(gpus, tmp_path, function):
     gpus.fail(function, GPU_IS_LOST, device=0)
     notes = select("auto", sys_root=str(tmp_path)).notes
     assert [note[:6] for note in notes[:2]] == ["nvml:0", "nvml:1"]
-    with pytest.raises(SensorError, match="'nvml:0' cannot be read: .*GPU is lost"):
+    with pytest.raises(SensorError, match=r"'nvml:0' cannot be read: .*GPU is lost"):
         select("nvml:0")
 
 
