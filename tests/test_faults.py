@@ -91,7 +91,7 @@ def test_errors_that_do_not_pass_are_told(clock):
     assert m.energy_j is None
     note = m.notes[0]
     assert note.startswith("the energy of scripted is not known: its readings do not reach")
-    assert note.endswith("(16 reads failed)")
+    assert note.endswith("(17 reads failed)")
     assert note in str(m)
 
 
