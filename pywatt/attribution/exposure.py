@@ -41,14 +41,14 @@ class Exposure:
         np.add.at(by_name, self._spans.paths.name, own_s)
         return by_name
 
-    def shares(self, end_s: FloatArray, window_s: float) -> FloatArray:
+    def shares(self, end_s: FloatArray, window_s: FloatArray | float) -> FloatArray:
         """Share of each window [end_s - window_s, end_s] in each name, and in none of them last.
 
         Returns:
             Shares of shape (windows, names + 1); each row's sum is 1 where spans do not overlap.
         """
         until_s = self.until(np.concatenate((end_s - window_s, end_s)))
-        ran = (until_s[:, len(end_s) :] - until_s[:, : len(end_s)]).T / window_s
+        ran = ((until_s[:, len(end_s) :] - until_s[:, : len(end_s)]) / window_s).T
         return np.column_stack((ran, np.maximum(0.0, 1.0 - np.sum(ran, axis=1))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -210,7 +211,6 @@ def _search(
     floor = len(reading) * (max(resolution, 1e-6 * float(np.ptp(reading))) ** 2) / 12.0
     variance = float(np.sum((reading - np.mean(reading)) ** 2))
     while True:
-        weight: FloatArray
         squares, residual = _grid(exposure, time_s, reading, step_s, windows, delays)
         squares += floor
         row, column = np.unravel_index(np.argmin(squares), squares.shape)
@@ -218,8 +218,8 @@ def _search(
         # Windows may be spaced unevenly: each stands for the stretch around it.
         weight = np.exp(weight) * np.gradient(windows.astype(np.float64))[:, None]
         weight /= np.sum(weight)
-        window_s, window_std = _moments(weight.sum(axis=1), windows * step_s)
-        delay_s, delay_std = _moments(weight.sum(axis=0), delays * step_s)
+        window_s, window_std = _moments(weight @ np.ones(len(delays)), windows * step_s)
+        delay_s, delay_std = _moments(np.ones(len(windows)) @ weight, delays * step_s)
         explained = 1.0 - float(squares[row, column]) / variance if variance > 0 else 0.0
         beside = windows[min(row + 1, len(windows) - 1)] - windows[max(row - 1, 0)]
         half_window_s = max(beside * step_s, 4 * window_std)
@@ -284,7 +284,7 @@ def _independent(residual: FloatArray) -> float:
     return len(residual) * (1.0 - alike) / (1.0 + alike)
 
 
-def _moments(weight: FloatArray, at_s: FloatArray) -> tuple[float, float]:
+def _moments(weight: npt.NDArray[Any], at_s: npt.NDArray[Any]) -> tuple[float, float]:
     """Mean and standard deviation; no finer than the grid."""
     mean_s = float(weight @ at_s)
     step_s = float(np.min(np.diff(at_s))) if len(at_s) > 1 else 0.0
