@@ -33,7 +33,7 @@ SHORTEST_CALL = 5.0
 MAX_DISAGREEMENT = 0.03
 
 # Mean of the absolute value of a normal error of standard deviation 1.
-MEAN_ABSOLUTE = np.sqrt(2.0 / np.pi)
+MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Energies:
         sum_j = float(np.sum(found_j))
         if sum_j <= 0:
             raise AttributionError("the readings hold no energy to share among the modules")
-        ratio = total.energy_j / sum_j
+        ratio = float(total.energy_j) / sum_j
         energy_j = ratio * found_j
         closes = np.eye(len(found_j)) - np.outer(found_j / sum_j, np.ones(len(found_j)))
         closes *= ratio * per_watt[None, :]
