@@ -16,6 +16,7 @@ from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
 from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
 from pywatt.batches import Accuracy
+from pywatt.device_state import DeviceState, moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
 from pywatt.results import LayerEnergy, Profile
@@ -41,6 +42,7 @@ class Recording:
         accuracy: accuracy over them.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
+        device_states: the devices' condition around the run.
     """
 
     hooks: ModuleHooks
@@ -54,6 +56,7 @@ class Recording:
     accuracy: Accuracy
     notes: tuple[str, ...]
     method: Method
+    device_states: tuple[DeviceState, ...] = ()
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ def assemble(recording: Recording) -> Profile:
         notes=tuple(dict.fromkeys(_notes(recording, sources, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
         environment=_environment(hooks),
+        device_states=recording.device_states,
     )
 
 
@@ -201,6 +205,7 @@ def _notes(
     hooks = recording.hooks
     yield from recording.notes
     yield from caveats(sources)
+    yield from moves(recording.device_states)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"

@@ -22,8 +22,10 @@ __all__ = [
     "NvmlDevice",
     "NvmlUnavailable",
     "VisibleDevice",
+    "ask",
     "device_of_torch",
     "devices",
+    "session",
     "visible_devices",
 ]
 
@@ -77,8 +79,8 @@ def devices() -> tuple[NvmlDevice, ...]:
         NvmlUnavailable: no library or no driver.
         NvmlError: there are cards, and none of them can be asked.
     """
-    with _session() as nvml:
-        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+    with session() as nvml:
+        driver = ask(nvml, nvml.nvmlSystemGetDriverVersion)
         found: list[NvmlDevice] = []
         refusals: list[str] = []
         for index in range(nvml.nvmlDeviceGetCount()):
@@ -165,7 +167,7 @@ def device_of_torch(
 
 
 @contextmanager
-def _session() -> Iterator[ModuleType]:
+def session() -> Iterator[ModuleType]:
     """Yields the module pynvml, initialized."""
     import pynvml
 
@@ -177,7 +179,7 @@ def _session() -> Iterator[ModuleType]:
     try:
         yield pynvml
     except pynvml.NVMLError as error:
-        raise NvmlError(f"NVML failed while listing the GPUs: {error}. {_REMEDY}") from error
+        raise NvmlError(f"NVML failed: {error}. {_REMEDY}") from error
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
@@ -200,7 +202,7 @@ def _preload() -> None:
             ctypes.CDLL(_WSL_LIBRARY)
 
 
-def _ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
+def ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
     """None where the driver or the card does not say."""
     try:
         return function(*arguments)
@@ -210,13 +212,13 @@ def _ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any
 
 def _describe(nvml: ModuleType, index: int, driver: str | None) -> NvmlDevice:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    limit_mw = _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    limit_mw = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     return NvmlDevice(
         index=index,
         uuid=nvml.nvmlDeviceGetUUID(handle),
         pci_bus_id=nvml.nvmlDeviceGetPciInfo(handle).busId,
         name=nvml.nvmlDeviceGetName(handle),
-        architecture=_architecture(nvml, _ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
+        architecture=_architecture(nvml, ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
         power_limit_w=None if limit_mw is None else limit_mw / 1000,
         driver=driver,
         mig=tuple(_mig_uuids(nvml, handle)),
@@ -234,9 +236,9 @@ def _architecture(nvml: ModuleType, code: int | None) -> str | None:
 
 def _mig_uuids(nvml: ModuleType, handle: Any) -> Iterator[str]:
     """Instances come and go, so that their indices may have gaps."""
-    for index in range(_ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
-        uuid = None if instance is None else _ask(nvml, nvml.nvmlDeviceGetUUID, instance)
+    for index in range(ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        uuid = None if instance is None else ask(nvml, nvml.nvmlDeviceGetUUID, instance)
         if uuid is not None:
             yield uuid
 
