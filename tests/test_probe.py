@@ -225,6 +225,7 @@ def test_the_table_has_every_figure_and_the_notes():
     assert render([], 80) == "No sensor gave a reading, so none could be probed."
 
 
+@pytest.mark.slow
 def test_the_command_line_probes(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "pywatt", "sensors", "--probe", "--json"],
