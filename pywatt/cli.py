@@ -173,13 +173,13 @@ def _sensors(sys_root: str, *, as_json: bool, probe: bool) -> int:
             listed["probes"] = [one.to_dict() for one in probes]
         _print(json.dumps(listed, indent=2))
     else:
-        from pywatt.renderers import probe as probe_renderer
         from pywatt.renderers.sensors import render
 
-        width = _width(sys.stdout)
-        _print(render(infos, discovery.missing, width))
-        if probe:
-            _print("\n" + probe_renderer.render(probes, width))
+        _print(render(infos, discovery.missing, _width(sys.stdout)))
+    if probe and not as_json:
+        from pywatt.renderers import probe as probe_renderer
+
+        _print("\n" + probe_renderer.render(probes, _width(sys.stdout)))
     return 0
 
 
