@@ -15,13 +15,14 @@ CPP_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 # setarch -R turns that off for the program, where the machine allows it.
 NO_ASLR := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
 
-.PHONY: help demo test core-test bench lint format wheel wheel-test clean
+.PHONY: help demo test core-test bench gpu-check lint format wheel wheel-test clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo        the per-layer energy table of a small model trained on real data'
 	@echo 'make test        the core under ctest, also with sanitizers, then the Python tests'
 	@echo 'make bench       speeds, side by side, with their answers asserted'
+	@echo 'make gpu-check   holds pywatt against the NVIDIA GPU of this machine, where there is one'
 	@echo 'make lint        formatting, style, types, and the stub of the native module'
 	@echo 'make format      rewrites the sources as make lint wants them'
 	@echo 'make wheel-test  builds sdist and wheel and tests the wheel in an empty environment'
@@ -31,6 +32,9 @@ demo: $(VENV)/package.stamp
 
 bench: $(VENV)/package.stamp
 	$(BIN)/python benchmarks/run.py
+
+gpu-check: $(VENV)/package.stamp
+	$(BIN)/python benchmarks/gpu_check.py --append docs/accuracy.md
 
 # pip is pinned too: older ones know neither --group nor --only-deps.
 $(VENV)/requirements.stamp: pyproject.toml constraints.txt

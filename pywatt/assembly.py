@@ -23,6 +23,7 @@ from pywatt.attribution.source import (
     unknowns,
 )
 from pywatt.batches import Accuracy
+from pywatt.device_state import DeviceState, moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
 from pywatt.results import LayerEnergy, Profile
@@ -48,6 +49,7 @@ class Recording:
         accuracy: accuracy over them.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
+        device_states: the devices' condition around the run.
     """
 
     hooks: ModuleHooks
@@ -61,6 +63,7 @@ class Recording:
     accuracy: Accuracy
     notes: tuple[str, ...]
     method: Method
+    device_states: tuple[DeviceState, ...] = ()
 
 
 @dataclass(slots=True)
@@ -106,6 +109,7 @@ def assemble(recording: Recording) -> Profile:
         notes=tuple(dict.fromkeys(_notes(recording, sources, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
         environment=_environment(hooks),
+        device_states=recording.device_states,
     )
 
 
@@ -209,6 +213,7 @@ def _notes(
     yield from recording.notes
     yield from unknowns(sources, recording.start_s, recording.end_s)
     yield from caveats(sources)
+    yield from moves(recording.device_states)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"

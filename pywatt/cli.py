@@ -11,11 +11,15 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pywatt import __version__
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.renderers.encoding import encodable
+
+if TYPE_CHECKING:
+    from pywatt.probe import Probe
+    from pywatt.sensors import Discovery
 
 USAGE_ERROR = 2
 _UNKNOWN_WIDTH = 100
@@ -30,6 +34,8 @@ seen, and prints the energy of each layer, the accuracy and the scores. Takes so
 
 _SENSORS = """\
 Lists what can be read on this machine, and what was looked for and not found, with the reason.
+--probe puts a load on each device for some seconds, at moments that it knows, and finds out when
+its sensors publish and what their readings are the mean of.
 """
 
 _RUN = """\
@@ -71,7 +77,7 @@ def _dispatch(given: list[str]) -> int:
     if options.action == "demo":
         return _demo(options.save)
     if options.action == "sensors":
-        return _sensors(options.sys_root, as_json=options.json)
+        return _sensors(options.sys_root, as_json=options.json, probe=options.probe)
     if options.command:
         run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not command:
@@ -104,6 +110,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         epilog="example: pywatt sensors --json",
     )
     sensors.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sensors.add_argument(
+        "--probe", action="store_true", help="also find out, under a load, how each sensor sees"
+    )
     sensors.add_argument(
         "--sys-root", metavar="DIR", default="/sys", help="look there instead of in /sys"
     )
@@ -151,20 +160,38 @@ def _demo(save: str | None) -> int:
     return 0
 
 
-def _sensors(sys_root: str, *, as_json: bool) -> int:
+def _sensors(sys_root: str, *, as_json: bool, probe: bool) -> int:
     from pywatt.sensors import discover, with_reading_cost
 
     discovery = discover(sys_root=sys_root)
     infos = with_reading_cost(discovery)
+    probes = _probe(discovery) if probe else ()
     if as_json:
         missing = [{"name": entry.name, "reason": entry.reason} for entry in discovery.missing]
         found = [info.to_dict() | {"origin": info.origin} for info in infos]
-        _print(json.dumps({"sensors": found, "missing": missing}, indent=2))
+        listed: dict[str, Any] = {"sensors": found, "missing": missing}
+        if probe:
+            listed["probes"] = [one.to_dict() for one in probes]
+        _print(json.dumps(listed, indent=2))
     else:
         from pywatt.renderers.sensors import render
 
         _print(render(infos, discovery.missing, _width(sys.stdout)))
+    if probe and not as_json:
+        from pywatt.renderers import probe as probe_renderer
+
+        _print("\n" + probe_renderer.render(probes, _width(sys.stdout)))
     return 0
+
+
+def _probe(discovery: Discovery) -> tuple[Probe, ...]:
+    from pywatt.probe import by_device, phases_s, probe
+    from pywatt.progress import progress_bar
+
+    devices = by_device(discovery.found)
+    steps = len(devices) * len(phases_s()) // 2
+    with progress_bar("probing", steps) as step:
+        return tuple(one for sensors in devices for one in probe(sensors, step=step))
 
 
 def _run(

@@ -22,9 +22,11 @@ __all__ = [
     "NvmlDevice",
     "NvmlUnavailable",
     "VisibleDevice",
+    "ask",
     "device_of_torch",
     "devices",
     "devices_and_refusals",
+    "session",
     "visible_devices",
 ]
 
@@ -93,8 +95,8 @@ def devices_and_refusals() -> tuple[tuple[NvmlDevice, ...], dict[int, str]]:
         NvmlUnavailable: no library or no driver.
         NvmlError: the driver does not say how many cards there are.
     """
-    with _session() as nvml:
-        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+    with session() as nvml:
+        driver = ask(nvml, nvml.nvmlSystemGetDriverVersion)
         found: list[NvmlDevice] = []
         refusals: dict[int, str] = {}
         for index in range(nvml.nvmlDeviceGetCount()):
@@ -179,7 +181,7 @@ def device_of_torch(
 
 
 @contextmanager
-def _session() -> Iterator[ModuleType]:
+def session() -> Iterator[ModuleType]:
     """Yields the module pynvml, initialized."""
     import pynvml
 
@@ -193,7 +195,7 @@ def _session() -> Iterator[ModuleType]:
     try:
         yield pynvml
     except pynvml.NVMLError as error:
-        raise NvmlError(f"NVML failed while listing the GPUs: {error}. {_REMEDY}") from error
+        raise NvmlError(f"NVML failed: {error}. {_REMEDY}") from error
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
@@ -216,7 +218,7 @@ def _preload() -> None:
             ctypes.CDLL(_WSL_LIBRARY)
 
 
-def _ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
+def ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
     """None where the driver or the card does not say."""
     try:
         return function(*arguments)
@@ -226,13 +228,13 @@ def _ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any
 
 def _describe(nvml: ModuleType, index: int, driver: str | None) -> NvmlDevice:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    limit_mw = _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    limit_mw = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     return NvmlDevice(
         index=index,
         uuid=nvml.nvmlDeviceGetUUID(handle),
         pci_bus_id=nvml.nvmlDeviceGetPciInfo(handle).busId,
         name=nvml.nvmlDeviceGetName(handle),
-        architecture=_architecture(nvml, _ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
+        architecture=_architecture(nvml, ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
         power_limit_w=None if limit_mw is None else limit_mw / 1000,
         driver=driver,
         mig=tuple(_mig_uuids(nvml, handle)),
@@ -250,9 +252,9 @@ def _architecture(nvml: ModuleType, code: int | None) -> str | None:
 
 def _mig_uuids(nvml: ModuleType, handle: Any) -> Iterator[str]:
     """Instances come and go, so that their indices may have gaps."""
-    for index in range(_ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
-        uuid = None if instance is None else _ask(nvml, nvml.nvmlDeviceGetUUID, instance)
+    for index in range(ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        uuid = None if instance is None else ask(nvml, nvml.nvmlDeviceGetUUID, instance)
         if uuid is not None:
             yield uuid
 

@@ -26,6 +26,7 @@ from pywatt.batches import (
     move,
     samples_in,
 )
+from pywatt.device_state import DeviceState, Moment, device_states
 from pywatt.errors import ArgumentError, BatchError, PywattError
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import known_device
@@ -97,6 +98,7 @@ class Profiler:
             selection = _stand_in(selection, self._hooks.devices)
         self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=self._clock)
         self._notes = selection.notes
+        self._device_states: tuple[DeviceState, ...] = ()
         self._accuracy = Accuracy(accuracy)
         self._batches = 0
         self._samples: int | None = 0
@@ -109,6 +111,7 @@ class Profiler:
         """Start sampling and put the hooks on."""
         if self._start_s is not None:
             raise PywattError("this profiler was used already: make a new one for another run")
+        self._note_device_states("start")
         with ExitStack() as undo:
             undo.enter_context(self._monitor)
             undo.enter_context(self._hooks)
@@ -139,8 +142,15 @@ class Profiler:
             try:
                 # Sampling goes on for a moment where the meter is slow: `result` waits for it.
                 self._monitor.stop_after(self._end_s)
+                self._note_device_states("end")
             finally:
                 self._hooks.__exit__(kind, error, traceback)
+
+    def _note_device_states(self, moment: Moment) -> None:
+        names = [sensor.core.name for sensor in self._monitor.sensors]
+        states, notes = device_states(names, moment)
+        self._device_states += states
+        self._notes += notes
 
     @property
     def device(self) -> str:
@@ -190,6 +200,7 @@ class Profiler:
                     training=self._training,
                     samples=self._samples if self._batches else None,
                     accuracy=self._accuracy,
+                    device_states=self._device_states,
                     notes=(*self._notes, *trace_notes),
                     method=self._method,
                 )

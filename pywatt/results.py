@@ -16,6 +16,7 @@ from pywatt.errors import ScoreDomainError
 from pywatt.score import penalized_score, sam
 
 if TYPE_CHECKING:
+    from pywatt.device_state import DeviceState
     from pywatt.sensors import SensorInfo
     from pywatt.trace import Trace
 
@@ -88,6 +89,8 @@ class Profile:
         notes: what a reader of the figures has to know.
         estimated: true if any of the energy comes from a model of the machine and not from a meter.
         environment: versions, devices and date of the run.
+        device_states: temperature, clock and throttle reasons of the GPUs just before and after the
+            run, where they tell.
     """
 
     model: str
@@ -108,6 +111,7 @@ class Profile:
     notes: tuple[str, ...] = ()
     estimated: bool
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    device_states: tuple[DeviceState, ...] = ()
 
     @property
     def label(self) -> Label:

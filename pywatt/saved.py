@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from pywatt.device_state import DeviceState
 from pywatt.errors import FileFormatError, PywattError
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
@@ -21,8 +22,8 @@ from pywatt.trace import Trace
 FORMAT = "pywatt profile"
 VERSION = 1
 
-_T = TypeVar("_T", LayerEnergy, Profile)
-_NESTED = ("layers", "sensors", "traces")
+_T = TypeVar("_T", LayerEnergy, Profile, DeviceState)
+_NESTED = ("layers", "sensors", "traces", "device_states")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -89,6 +90,7 @@ def to_json(profile: Profile, *, traces: bool = True, indent: int | None = None)
                 for layer in profile.layers
             ],
             "sensors": [sensor.to_dict() for sensor in profile.sensors],
+            "device_states": [dataclasses.asdict(state) for state in profile.device_states],
             "traces": {name: trace.to_dict() for name, trace in profile.traces.items()}
             if traces
             else {},
@@ -128,6 +130,13 @@ def from_json(text: str) -> Profile:
                 "traces": {
                     name: Trace.from_dict(trace) for name, trace in fields["traces"].items()
                 },
+                "device_states": tuple(
+                    _built(
+                        DeviceState,
+                        state | {"throttle_reasons": tuple(state["throttle_reasons"])},
+                    )
+                    for state in fields.get("device_states", ())
+                ),
                 "notes": tuple(fields["notes"]),
             },
         )
@@ -159,7 +168,7 @@ def _flat(item: LayerEnergy | Profile) -> dict[str, Any]:
 
 def _built(cls: type[_T], document: Mapping[str, Any]) -> _T:
     """An object from its JSON, every field of the type that it is declared with."""
-    names = {"SensorInfo": SensorInfo, "Trace": Trace}
+    names = {"SensorInfo": SensorInfo, "Trace": Trace, "DeviceState": DeviceState}
     hints = typing.get_type_hints(cls, localns=names)
     arguments = {}
     for field in dataclasses.fields(cls):

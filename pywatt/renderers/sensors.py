@@ -61,7 +61,7 @@ def _cells(info: SensorInfo) -> tuple[str, ...]:
         info.domain,
         info.device or NOT_AVAILABLE,
         info.origin,
-        _small(info.resolution, info.unit) if info.resolution else NOT_AVAILABLE,
+        small(info.resolution, info.unit) if info.resolution else NOT_AVAILABLE,
         _period(info.update_period_s),
         NOT_AVAILABLE if info.reading_cost_s is None else quantity(info.reading_cost_s, "s"),
     )
@@ -73,5 +73,6 @@ def _period(period_s: float | None) -> str:
     return quantity(period_s, "s") if period_s else "always"
 
 
-def _small(number: float, unit: str) -> str:
+def small(number: float, unit: str) -> str:
+    """A quantity that may be far below one."""
     return quantity(number, unit) if number >= 1e-6 else f"{number * 1e9:,.3g} n{unit}"
