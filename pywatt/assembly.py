@@ -13,7 +13,7 @@ import torch
 
 from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.result import PathTimes, fold_by_name
+from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
 from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
 from pywatt.batches import Accuracy
 from pywatt.hooks import ModuleHooks
@@ -142,13 +142,12 @@ def _layers(
 ) -> tuple[LayerEnergy, ...]:
     paths = hooks.spans(hooks.devices).paths
     names = len(hooks.entries) + len(hooks.windows)
-    outermost = paths.outermost()
 
     def own(by_path: FloatArray) -> FloatArray:
         return fold_by_name(paths, by_path, names)
 
     def inclusive(by_path: FloatArray) -> FloatArray:
-        return fold_by_name(paths, np.where(outermost, by_path, 0.0), names)
+        return fold_outermost(paths, by_path, names)
 
     times = list(times_by_device.values())
     calls = own(np.sum([t.calls for t in times], axis=0))
@@ -200,6 +199,8 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
+    for found in figures.found:
+        yield from found.notes
     yield from caveats(sources)
     for device in hooks.devices:
         if device not in figures.covered:

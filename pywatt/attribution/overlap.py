@@ -1,7 +1,7 @@
 """Overlap: each span has the energy that flowed between its beginning and its end.
 
-Right where the sensor is finer than the spans. Each edge of a span is known only to the sensor's
-update period, so energy leaks to the neighbor, in every call the same way.
+Right where the sensor is finer than the spans. Each edge of a span is known only to the time that
+the sensor lags behind, so energy leaks to the neighbor, in every call the same way.
 """
 
 from __future__ import annotations
@@ -9,34 +9,45 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
+from pywatt.attribution import time
+from pywatt.attribution.case import Attributed, Case
+from pywatt.attribution.lattice import is_fine, update_period_s
+from pywatt.attribution.result import PathEnergies, PathTimes
 from pywatt.attribution.sharing import Shape, self_energies
-from pywatt.spans import Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def attribute(
-    trace: Trace,
-    period_s: float,
-    spans: Spans,
-    times: PathTimes,
-    start_s: float,
-    end_s: float,
-    total: WindowEnergy,
-) -> PathEnergies:
-    """Cut the trace along the spans, and scale it to the measured energy of the window.
+# A span is resolved where it lasts at least so many update periods of the sensor: then its two
+# edges are off by at most a half of it.
+RESOLVED_PERIODS = 2.0
 
-    Args:
-        trace: a trace that covers the window, but for a few readings.
-        period_s: update period of its sensor.
-        spans: what ran.
-        times: the spans' calls and times by path.
-        start_s: beginning of the window.
-        end_s: end of the window.
-        total: measured energy of the window.
+
+def attribute(case: Case) -> Attributed:
+    """Cut the finest trace along the spans, and scale it to the measured energy of the window.
+
+    Calls that the sensor does not resolve get readings that are mostly others': their deviations
+    are at least those of not knowing their power.
     """
+    resolved_s = case.resolved_s or case.finest.duration_s
+    cut = _cut(case, resolved_s)
+    calls = np.maximum(case.times.calls, 1.0)
+    energies = cut.no_surer_than(
+        time.unknown_stds(case),
+        inclusive=case.times.time_s < resolved_s * calls,
+        own=case.times.self_time_s < resolved_s * calls,
+        outside=case.call_s < resolved_s,
+    )
+    unseen = case.resolved_s is None or case.call_s < RESOLVED_PERIODS * resolved_s
+    why = f"each call has the energy that was read between its start and end; {case.facts}"
+    return Attributed(energies, case.total, "overlap", why, doubt=case.facts if unseen else None)
+
+
+def _cut(case: Case, period_s: float) -> PathEnergies:
+    """Energies whose edges are known to the update period."""
+    trace, spans, times, total = case.finest, case.spans, case.times, case.total
+    start_s, end_s = case.start_s, case.end_s
     shape = Shape(
         trace.time_s,
         trace.power_w,
@@ -50,7 +61,7 @@ def attribute(
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
 
-    leak_j = _module_spread_w(own_j, times) * period_s / 6.0
+    leak_j = _module_spread_w(own_j, times) * _lag_s(case, period_s)
     noise_j = _reading_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
@@ -74,13 +85,25 @@ def attribute(
     )
 
 
-def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
-    """Standard deviation of the power between modules, by time: what leaks over an edge.
+def _lag_s(case: Case, period_s: float) -> float:
+    """Time by which an edge is misplaced in the mean.
 
-    An edge lies anywhere between two readings, which share their energy evenly: a sixth of the
-    difference in power over one period goes to the neighbor in the mean, always from the stronger
-    to the weaker.
+    Where every reading is fresh, an edge lies anywhere between two readings, which share their
+    energy evenly: it is off by a sixth of a period. Where a reading is shown until the next, an
+    edge shows half a period late, and half the time later that the reading is the mean of.
     """
+    if is_fine(case.finest):
+        return period_s / 6.0
+    period_s = update_period_s(case.finest) or period_s
+    if case.finest is not case.shape:
+        return period_s / 2.0
+    window_s = case.sensor_model.window_s
+    # A sensor whose window is not known may average all the time since its last update.
+    return (period_s + (period_s if window_s is None else window_s)) / 2.0
+
+
+def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
+    """Standard deviation of the power between modules, by time: what leaks over an edge."""
     ran = times.self_time_s > 0
     if not np.any(ran):
         return 0.0
