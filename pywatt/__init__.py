@@ -3,6 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from pywatt._core import ScriptedClock, ScriptedSensor, __version__
+from pywatt.attribution.public import Attribution, attribute, characterize
+from pywatt.attribution.result import SpanEnergy
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.errors import (
     ArgumentError,
     AttributionError,
@@ -20,6 +23,7 @@ from pywatt.results import LayerEnergy, Profile
 from pywatt.saved import load
 from pywatt.score import penalized_score, sam
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
+from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentError",
+    "Attribution",
     "AttributionError",
     "BatchError",
     "CoverageError",
@@ -45,8 +50,13 @@ __all__ = [
     "ScriptedSensor",
     "SensorError",
     "SensorInfo",
+    "SensorModel",
+    "Span",
+    "SpanEnergy",
     "Trace",
     "__version__",
+    "attribute",
+    "characterize",
     "estimated_cpu",
     "load",
     "measure",

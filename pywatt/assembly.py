@@ -13,7 +13,7 @@ import torch
 
 from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.result import PathTimes, fold_by_name
+from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
 from pywatt.attribution.source import (
     Source,
     caveats,
@@ -153,13 +153,12 @@ def _layers(
 ) -> tuple[LayerEnergy, ...]:
     paths = hooks.spans(hooks.devices).paths
     names = len(hooks.entries) + len(hooks.windows)
-    outermost = paths.outermost()
 
     def own(by_path: FloatArray) -> FloatArray:
         return fold_by_name(paths, by_path, names)
 
     def inclusive(by_path: FloatArray) -> FloatArray:
-        return fold_by_name(paths, np.where(outermost, by_path, 0.0), names)
+        return fold_outermost(paths, by_path, names)
 
     times = list(times_by_device.values())
     calls = own(np.sum([t.calls for t in times], axis=0))
@@ -212,6 +211,8 @@ def _notes(
     hooks = recording.hooks
     yield from recording.notes
     yield from unknowns(sources, recording.start_s, recording.end_s)
+    for found in figures.found:
+        yield from found.notes
     yield from caveats(sources)
     yield from moves(recording.device_states)
     for device in hooks.devices:

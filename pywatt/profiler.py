@@ -57,7 +57,8 @@ class Profiler:
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second, 1 to 10,000.
-        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
+        method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
+            ``auto``, the surest of these that can be believed; see `pywatt.attribute`.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
             a function (output, batch) -> share of right answers, or None. For it `step` needs the
             output.
@@ -242,7 +243,8 @@ def profile(
             a function (output, batch) -> share of right answers, or None.
         device: where batches are moved before the call; default: the model's own device.
         progress: show a progress bar; None: only in a terminal.
-        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
+        method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
+            ``auto``, the surest of these that can be believed; see `pywatt.attribute`.
         clock: a `ScriptedClock` for tests.
 
     Returns:

@@ -16,6 +16,9 @@ IntArray = npt.NDArray[np.int32]
 
 BLOCK_SPANS = 1 << 18
 
+# Times that were rounded differently may be apart by as much: that is no overlap.
+SAME_MOMENT_S = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -166,8 +169,19 @@ class Spans:
         parents, names = np.array(list(path_index), dtype=np.int32).reshape(-1, 2).T.copy()
         # A parent need not be among the spans itself.
         has_spans = np.bincount(path, minlength=len(names)) > 0
-        block = SpanBlock(start_s, end_s, path, np.zeros(len(path), dtype=np.uint32))
+        above = parents[path] if len(path) else path
+        block = SpanBlock(start_s, end_s, path, _threads(above, start_s, end_s))
         return cls(list(name_index), CallPaths.of(names, parents, has_spans), [block])
+
+
+def _threads(above: IntArray, start_s: FloatArray, end_s: FloatArray) -> npt.NDArray[np.uint32]:
+    """Thread 0 for spans that follow one another in their parent; 1 for one that overlaps."""
+    order = np.lexsort((start_s, above))
+    gap_s = start_s[order][1:] - end_s[order][:-1]
+    overlaps = (np.diff(above[order]) == 0) & (gap_s < -SAME_MOMENT_S)
+    thread = np.zeros(len(above), dtype=np.uint32)
+    thread[order[1:][overlaps]] = 1
+    return thread
 
 
 class RecordedSpans(Spans):

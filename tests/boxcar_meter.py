@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
 

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from pywatt.attribution import attribute, overlap, typical_self_time_s
+from pywatt.attribution import attribute, overlap
 from pywatt.attribution import time as by_time
+from pywatt.attribution.case import Case, typical_self_time_s
 from pywatt.attribution.result import PathTimes, SpanEnergy, WindowEnergy, fold_by_name
 from pywatt.attribution.source import (
     Source,
@@ -22,6 +23,7 @@ from pywatt.trace import Trace
 
 # 100 W for 10 s.
 CONSTANT = Trace(time_s=np.arange(11.0), power_w=np.full(11, 100.0))
+ANY = Source.of(CONSTANT)
 # 100 W for 5 s, then 300 W for 5 s.
 STEP = Trace(time_s=[0, 5, 10], energy_j=[0, 500, 2000])
 
@@ -51,14 +53,16 @@ def in_threads(*rows, parents):
     return Spans([str(name) for name in names], CallPaths(names, parent, parent), [block])
 
 
-def overlapped(trace, spans, start_s=0.0, end_s=10.0, *, total=None, period_s=1.0):
+def overlapped(trace, spans, start_s=0.0, end_s=10.0, *, total=None):
     total = total or window_energy(Source.of(trace), start_s, end_s)
-    return overlap.attribute(trace, period_s, spans, PathTimes.of(spans), start_s, end_s, total)
+    case = Case(Source.of(trace), spans, PathTimes.of(spans), start_s, end_s, total)
+    return overlap.attribute(case).energies
 
 
 def timed(spans, energy_j, start_s=0.0, end_s=10.0, *, std=0.0):
     total = WindowEnergy(energy_j, std)
-    return by_time.attribute(spans, PathTimes.of(spans), start_s, end_s, total)
+    times = PathTimes.of(spans)
+    return by_time.attribute(Case(ANY, spans, times, start_s, end_s, total)).energies
 
 
 def figures(energies):
@@ -209,7 +213,8 @@ def test_the_std_of_overlap_covers_what_leaks_over_edges(kind, call_s):
 def test_the_std_of_time_sharing_is_that_of_an_unknown_power():
     energies = timed(NESTED, 1000.0, std=10.0)
     share = np.array([0.8, 0.25, 0.3, 0.1])
-    unknown_j = 1000 * share / np.sqrt(3) * np.sqrt(1 - share)
+    # As if all had flowed in the modules, which run for 0.8 of the window.
+    unknown_j = 1000 * share / 0.8 / np.sqrt(3) * np.sqrt(1 - share)
     assert energies.energy_j_std == pytest.approx(np.hypot(unknown_j, 10 * share))
     everything = timed(Spans.of([Span("a", 0.0, 10.0)]), 1000.0, std=10.0)
     assert everything.energy_j_std.tolist() == [10.0]

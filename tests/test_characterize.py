@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from boxcar_meter import IDLE_W, Load, Meter, phases, real_trace, spans_in_columns
+
 from pywatt.attribution.exposure import Exposure
 from pywatt.attribution.sensor_model import characterize
 from pywatt.spans import Span, Spans

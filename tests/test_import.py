@@ -10,7 +10,7 @@ import pytest
 
 import pywatt
 
-HEAVY = {"torch", "pandas", "plotly", "rich", "matplotlib", "transformers", "sklearn"}
+HEAVY = {"torch", "pandas", "plotly", "rich", "matplotlib", "transformers", "sklearn", "scipy"}
 
 
 def run_python(code: str, **environment: str) -> str:

@@ -220,3 +220,39 @@ def test_the_users_own_loop():
     assert p.result() is profile
     assert (profile.batches, profile.samples, profile.accuracy) == (3, 10, 0.75)
     assert profile.energy_j == pytest.approx(20.0, rel=1e-9)
+
+
+def test_a_slow_sensor_tells_few_layers_apart_by_regression():
+    """Two layers shorter than the sensor's period of 100 ms, at starts that change."""
+    clock = pywatt.ScriptedClock()
+    gaps_s = np.random.default_rng(0).uniform(0.0, 0.05, 250)
+    edge_s = np.cumsum(np.column_stack((gaps_s, np.full(250, 0.02), np.full(250, 0.03))))
+    sensor = pywatt.ScriptedSensor(
+        [*np.tile([60.0, 300.0, 120.0], 250).tolist(), 60.0],
+        [0.0, *edge_s.tolist()],
+        period_s=0.1,
+        window_s=0.025,
+        clock=clock,
+    )
+
+    def batches():
+        for gap_s in gaps_s:
+            clock.advance(gap_s)
+            yield X
+
+    model = Work(clock, 0.0, a=Work(clock, 0.02), b=Work(clock, 0.03))
+    result = pywatt.profile(model, batches(), sensors=sensor, clock=clock, warmup=0)
+    layers = {layer.name: layer for layer in result.layers}
+    assert result.method == "regression"
+    assert layers["a"].energy_j == pytest.approx(250 * 0.02 * 300.0, rel=0.03)
+    assert layers["b"].energy_j == pytest.approx(250 * 0.03 * 120.0, rel=0.03)
+    assert_adds_up(result)
+
+
+def test_regression_asked_for_where_nothing_tells_is_a_share_by_time_with_a_note():
+    clock = pywatt.ScriptedClock()
+    sensor = pywatt.ScriptedSensor([10.0], clock=clock)
+    result = pywatt.profile(nested(clock), [X], sensors=sensor, clock=clock, method="regression")
+    assert result.method == "time"
+    assert any("regression could not be done" in note for note in result.notes)
+    assert_adds_up(result)

@@ -94,7 +94,7 @@ def test_an_exception_that_the_model_catches_is_a_call():
         ({"rate_hz": 0}, pywatt.ArgumentError, "from 1 to 10000 Hz"),
         ({"rate_hz": 1e9}, pywatt.ArgumentError, "from 1 to 10000 Hz"),
         ({"rate_hz": float("nan")}, pywatt.ArgumentError, "from 1 to 10000 Hz"),
-        ({"method": "magic"}, pywatt.ArgumentError, "auto, overlap, time"),
+        ({"method": "magic"}, pywatt.ArgumentError, "auto, overlap, regression, time"),
         ({"accuracy": "top5"}, pywatt.ArgumentError, "'auto', a function or None"),
         ({"warmup": -1}, pywatt.ArgumentError, "at least 0 and 1"),
         ({"max_batches": 0}, pywatt.ArgumentError, "at least 0 and 1"),

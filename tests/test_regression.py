@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from boxcar_meter import IDLE_W, Load, Meter, phases, real_trace, spans_in_columns
+from threadpoolctl import threadpool_limits
 
 from pywatt.attribution import regression
 from pywatt.attribution.power_fit import fit_powers
@@ -16,7 +17,6 @@ from pywatt.attribution.update_lattice import update_lattice
 from pywatt.errors import AttributionError
 from pywatt.spans import Span, SpanBlock, Spans
 from pywatt.trace import Trace
-from threadpoolctl import threadpool_limits
 
 EIGHT_W = np.array([400.0, 120.0, 250.0, 310.0, 180.0, 350.0, 150.0, 280.0])
 EIGHT_S = np.array([6.1, 6.2, 4.4, 3.0, 1.5, 3.6, 3.7, 1.5]) * 1e-3  # passes of 30 ms
@@ -91,7 +91,7 @@ def run(
     total_j = float(load.energy_j(last_s) - load.energy_j(first_s))
     total = WindowEnergy(total_j, total_std * total_j)
     times = PathTimes.of(spans)
-    energies, verdict = regression.attribute(trace, model, spans, times, first_s, last_s, total)
+    energies, verdict = regression.regress(trace, model, spans, times, first_s, last_s, total)
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(total_j, rel=1e-9)
     return Run(truth_j, energies, verdict)
 
@@ -168,7 +168,7 @@ def test_a_window_that_is_not_known_is_refused():
     trace = Trace(time_s=np.array([0.0, 1.0]), power_w=np.array([1.0, 2.0]))
     spans = Spans.of([Span("a", 0.0, 1.0)])
     with pytest.raises(AttributionError, match="characterize"):
-        regression.attribute(
+        regression.regress(
             trace,
             SensorModel(None, 0.0),
             spans,
@@ -192,7 +192,7 @@ def test_a_counter_in_place_of_power():
     begins_s, ends_s = edge_s[:, :-1].ravel(), edge_s[:, 1:].ravel()
     spans = spans_in_columns(name, begins_s, ends_s, ["a", "b", "c"])
     total_j = load.energy_j(19.9) - load.energy_j(0.2)
-    energies, verdict = regression.attribute(
+    energies, verdict = regression.regress(
         trace,
         characterize(trace),
         spans,
@@ -217,7 +217,7 @@ def test_a_total_that_differs_is_shared_in_proportion_and_reported():
     total_j = float(load.energy_j(19.8) - load.energy_j(0.2))
     model = SensorModel(update_lattice(trace), 0.01, 0.025, 2e-4, 0.0, 3e-4)
     results = [
-        regression.attribute(
+        regression.regress(
             trace, model, spans, PathTimes.of(spans), 0.2, 19.8, WindowEnergy(gain * total_j, 0.0)
         )
         for gain in (1.0, 1.08)
@@ -252,9 +252,7 @@ def test_nested_and_recursive_calls():
     model = SensorModel(update_lattice(trace), 0.01, 0.025, 2e-4, 0.0, 3e-4)
     columns = Spans.of(spans)
     total = WindowEnergy(float(load.energy_j(19.5) - load.energy_j(0.2)), 1.0)
-    energies, _ = regression.attribute(
-        trace, model, columns, PathTimes.of(columns), 0.2, 19.5, total
-    )
+    energies, _ = regression.regress(trace, model, columns, PathTimes.of(columns), 0.2, 19.5, total)
     outer, inner, again = energies.self_energy_j
     assert outer + again == pytest.approx(300.0 * own_s["outer"], rel=0.01)
     assert inner == pytest.approx(100.0 * own_s["inner"], rel=0.02)
@@ -273,7 +271,7 @@ def test_modules_in_several_threads_are_not_believed():
     thread = np.arange(len(block.path), dtype=np.uint32) % 2
     spans = Spans(one.names, one.paths, [SpanBlock(block.start_s, block.end_s, block.path, thread)])
     model = SensorModel(update_lattice(trace), 0.01, 0.025, 2e-4, 0.0, 3e-4)
-    _, verdict = regression.attribute(
+    _, verdict = regression.regress(
         trace, model, spans, PathTimes.of(spans), 0.2, 19.8, WindowEnergy(4000.0, 1.0)
     )
     assert not verdict.believable
@@ -288,7 +286,7 @@ def test_real_square_wave_against_the_meter():
     total = window_energy(Source.of(trace), first_s, last_s)
     model = characterize(trace, spans)
     times = PathTimes.of(spans)
-    energies, verdict = regression.attribute(trace, model, spans, times, first_s, last_s, total)
+    energies, verdict = regression.regress(trace, model, spans, times, first_s, last_s, total)
     phase = np.searchsorted(edge_s, recorded["meter_time_s"], side="right")
     running = (phase > 0) & (phase < len(edge_s))
     on_w = np.mean(recorded["meter_power_w"][running & (phase % 2 == 1)])
@@ -315,7 +313,7 @@ def test_a_million_spans_of_two_hundred_names_take_two_seconds():
     # Its own CPU time on one core: threads of the linear algebra spin where others use the machine.
     with threadpool_limits(1):
         began_s = time.process_time()
-        _, verdict = regression.attribute(trace, model, spans, times, edge_s[0], edge_s[-1], total)
+        _, verdict = regression.regress(trace, model, spans, times, edge_s[0], edge_s[-1], total)
         took_s = time.process_time() - began_s
     assert took_s < 2.0
     assert not verdict.believable

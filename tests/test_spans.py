@@ -324,3 +324,15 @@ def test_span_objects_may_be_nested_deeply():
 def test_bad_times_of_a_span_are_refused(start_s, end_s):
     with pytest.raises(ArgumentError, match="'bad' ends before it starts, or has no time"):
         Spans.of([Span("good", 0.0, 1.0), Span("bad", start_s, end_s)])
+
+
+def test_spans_that_overlap_in_their_parent_are_in_threads():
+    outer = Span("outer", 0.0, 9.0)
+    spans = [
+        outer,
+        Span("a", 1.0, 3.0, outer),
+        Span("b", 3.0, 5.0, outer),
+        Span("c", 4.0, 6.0, outer),
+    ]
+    (block,) = Spans.of(spans).blocks()
+    assert block.thread.tolist() == [0, 0, 0, 1]

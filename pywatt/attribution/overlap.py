@@ -1,8 +1,8 @@
 """Overlap: each span has the energy that flowed between its beginning and its end.
 
-Right where the sensor is finer than the spans. Each edge of a span is known only to the sensor's
-update period, so energy leaks to the neighbor, in every call the same way. How much is seen by
-leaving readings out: with twice the period twice as much leaks.
+Right where the sensor is finer than the spans. Each edge of a span is known only to the time that
+the sensor lags behind, so energy leaks to the neighbor, in every call the same way. How much is
+seen by leaving readings out: with twice the period twice as much leaks.
 """
 
 from __future__ import annotations
@@ -10,34 +10,45 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
+from pywatt.attribution import time
+from pywatt.attribution.case import Attributed, Case
+from pywatt.attribution.lattice import is_fine, update_period_s
+from pywatt.attribution.result import PathEnergies, PathTimes
 from pywatt.attribution.sharing import Shape, self_energies
-from pywatt.spans import Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
 
-def attribute(
-    trace: Trace,
-    period_s: float,
-    spans: Spans,
-    times: PathTimes,
-    start_s: float,
-    end_s: float,
-    total: WindowEnergy,
-) -> PathEnergies:
-    """Cut the trace along the spans, and scale it to the measured energy of the window.
+# A span is resolved where it lasts at least so many update periods of the sensor: then its two
+# edges are off by at most a half of it.
+RESOLVED_PERIODS = 2.0
 
-    Args:
-        trace: a trace that covers the window, but for a few readings.
-        period_s: update period of its sensor.
-        spans: what ran.
-        times: the spans' calls and times by path.
-        start_s: beginning of the window.
-        end_s: end of the window.
-        total: measured energy of the window.
+
+def attribute(case: Case) -> Attributed:
+    """Cut the finest trace along the spans, and scale it to the measured energy of the window.
+
+    Calls that the sensor does not resolve get readings that are mostly others': their deviations
+    are at least those of not knowing their power.
     """
+    resolved_s = case.resolved_s or case.finest.duration_s
+    cut = _cut(case, resolved_s)
+    calls = np.maximum(case.times.calls, 1.0)
+    energies = cut.no_surer_than(
+        time.unknown_stds(case),
+        inclusive=case.times.time_s < resolved_s * calls,
+        own=case.times.self_time_s < resolved_s * calls,
+        outside=case.call_s < resolved_s,
+    )
+    unseen = case.resolved_s is None or case.call_s < RESOLVED_PERIODS * resolved_s
+    why = f"each call has the energy that was read between its start and end; {case.facts}"
+    return Attributed(energies, case.total, "overlap", why, doubt=case.facts if unseen else None)
+
+
+def _cut(case: Case, period_s: float) -> PathEnergies:
+    """Energies whose edges are known to the update period."""
+    trace, spans, times, total = case.finest, case.spans, case.times, case.total
+    start_s, end_s = case.start_s, case.end_s
     inside_s = max(start_s, trace.start_s), min(end_s, trace.end_s)
     shape = Shape(trace.time_s, trace.power_w, trace.energy_j, *inside_s)
     seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
@@ -49,6 +60,7 @@ def attribute(
     outside_j = total.energy_j - float(np.sum(own_j))
 
     leak_j = own_of_coarse_j - own_j
+    lag_j = _module_spread_w(own_j, times) * _lag_s(case, period_s)
     noise_j = _reading_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
@@ -58,7 +70,7 @@ def attribute(
     relative_std = total.energy_j_std / total.energy_j if total.energy_j > 0 else 0.0
 
     def std(edges: FloatArray, leak_j: FloatArray, energy_j: FloatArray) -> FloatArray:
-        edges_j = np.hypot(leak_j, np.sqrt(edges) * noise_j)
+        edges_j = np.hypot(np.hypot(leak_j, edges * lag_j), np.sqrt(edges) * noise_j)
         std_j: FloatArray = np.hypot(edges_j, np.abs(energy_j) * relative_std)
         return std_j
 
@@ -77,6 +89,33 @@ def _every_second_update(trace: Trace, period_s: float) -> npt.NDArray[np.int_]:
     last = len(trace) - 1
     polls = period_s * last / trace.duration_s if trace.duration_s > 0 else 1.0
     return np.append(np.arange(0, last, max(2, round(2 * polls))), last)
+
+
+def _lag_s(case: Case, period_s: float) -> float:
+    """Time by which the sensor shows an edge late in the mean.
+
+    Not at all where every reading is fresh. Where a reading is shown until the next, an edge shows
+    half a period late, and half the time later that the reading is the mean of.
+    """
+    if is_fine(case.finest):
+        return 0.0
+    period_s = update_period_s(case.finest) or period_s
+    if case.finest is not case.shape:
+        return period_s / 2.0
+    window_s = case.sensor_model.window_s
+    # A sensor whose window is not known may average all the time since its last update.
+    return (period_s + (period_s if window_s is None else window_s)) / 2.0
+
+
+def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
+    """Standard deviation of the power between modules, by time: what leaks over an edge."""
+    ran = times.self_time_s > 0
+    if not np.any(ran):
+        return 0.0
+    weight = times.self_time_s[ran]
+    power_w = own_j[ran] / weight
+    mean_w = np.average(power_w, weights=weight)
+    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight)))
 
 
 def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:

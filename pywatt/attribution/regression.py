@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pywatt.attribution import time
+from pywatt.attribution.case import Attributed, Case
 from pywatt.attribution.exposure import Exposure
 from pywatt.attribution.found_powers import FoundPowers
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy, fold_by_name
@@ -70,7 +72,41 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def attribute(
+def attribute(case: Case) -> Attributed:
+    """Share the energy by the powers that explain the readings; doubted where they hardly do.
+
+    Figures that are in doubt are no surer than those of a share by time.
+
+    Raises:
+        AttributionError: as `regress`, with what characterization could not tell.
+    """
+    model = case.sensor_model
+    if model.window_s is None and model.notes:
+        raise AttributionError("; ".join(model.notes))
+    energies, verdict = regress(
+        case.shape,
+        model,
+        case.spans,
+        case.times,
+        case.start_s,
+        case.end_s,
+        case.total,
+    )
+    if not verdict.believable:
+        energies = energies.no_surer_than(time.unknown_stds(case))
+    why = f"each module has the power that explains {verdict.readings} readings best"
+    return Attributed(
+        energies,
+        case.total,
+        "regression",
+        f"{why}; {verdict.reason}" if verdict.believable else why,
+        doubt=None if verdict.believable else verdict.reason,
+        conditioning=verdict.condition,
+        notes=verdict.notes,
+    )
+
+
+def regress(
     trace: Trace,
     model: SensorModel,
     spans: Spans,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,15 @@ class PathTimes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Deviations:
+    """Standard deviations of the figures of `PathEnergies` that have the same names."""
+
+    energy_j_std: FloatArray
+    self_energy_j_std: FloatArray
+    outside_j_std: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PathEnergies:
     """Energies of call paths in J with one standard deviation, each of shape (paths,).
 
@@ -59,10 +69,36 @@ class PathEnergies:
     outside_j: float
     outside_j_std: float
 
+    def no_surer_than(
+        self,
+        other: Deviations,
+        *,
+        inclusive: npt.NDArray[np.bool_] | bool = True,
+        own: npt.NDArray[np.bool_] | bool = True,
+        outside: bool = True,
+    ) -> PathEnergies:
+        """Raise the deviations to at least these, where told to."""
+
+        def raised(mine: FloatArray, theirs: FloatArray, where: Any) -> FloatArray:
+            return np.where(where, np.maximum(mine, theirs), mine)
+
+        outside_std = max(self.outside_j_std, other.outside_j_std if outside else 0.0)
+        return replace(
+            self,
+            energy_j_std=raised(self.energy_j_std, other.energy_j_std, inclusive),
+            self_energy_j_std=raised(self.self_energy_j_std, other.self_energy_j_std, own),
+            outside_j_std=outside_std,
+        )
+
 
 def fold_by_name(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
     """Add up the figures of all paths of each name, shape (names,)."""
     return np.bincount(paths.name, figures, minlength=names)[:names].astype(np.float64)
+
+
+def fold_outermost(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
+    """Add up inclusive figures by name; a call inside one of its own name is in that already."""
+    return fold_by_name(paths, np.where(paths.outermost(), figures, 0.0), names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +109,12 @@ class SpanEnergy:
         name: the name.
         calls: how many there were.
         time_s: their duration together in s.
-        energy_j: their energy together in J; None where it is not known.
+        energy_j: their energy together in J, what ran inside them included; None where it is not
+            known.
         energy_j_std: one standard deviation of it in J; None where it is not known.
+        self_energy_j: the part of it that was drawn while nothing ran inside them; None where it
+            was not looked for or is not known.
+        self_energy_j_std: one standard deviation of it in J; None likewise.
     """
 
     name: str
@@ -82,6 +122,8 @@ class SpanEnergy:
     time_s: float
     energy_j: float | None
     energy_j_std: float | None
+    self_energy_j: float | None = None
+    self_energy_j_std: float | None = None
 
     @property
     def power_w(self) -> float | None:
@@ -107,4 +149,6 @@ class SpanEnergy:
             self.time_s + other.time_s,
             total(self.energy_j, other.energy_j),
             total(self.energy_j_std, other.energy_j_std),
+            total(self.self_energy_j, other.self_energy_j),
+            total(self.self_energy_j_std, other.self_energy_j_std),
         )

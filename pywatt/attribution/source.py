@@ -23,6 +23,9 @@ from pywatt.trace import Trace
 # for the total only where there is nothing else.
 ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 
+# Counter and power of one source may differ by so much without a note.
+MAX_DISAGREEMENT = 0.03
+
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
 
@@ -167,6 +170,25 @@ def unknowns(sources: Iterable[Source], start_s: float, end_s: float) -> Iterato
             reason = "its readings do not reach from the beginning to the end"
         failures = f" ({failed} reads failed)" if failed else ""
         yield f"the energy of {source.name} is not known: {reason}{failures}"
+
+
+def disagreement(source: Source, start_s: float, end_s: float) -> str | None:
+    """Say where counter and power of one source tell energies further apart than they should."""
+    if source.counter is None or source.power is None:
+        return None
+    counted = window_energy(Source.of(source.counter), start_s, end_s)
+    integrated = window_energy(Source.of(source.power), start_s, end_s)
+    if counted is None or integrated is None or counted.energy_j <= 0:
+        return None
+    apart_j = integrated.energy_j - counted.energy_j
+    unsure_j = float(np.hypot(counted.energy_j_std, integrated.energy_j_std))
+    if abs(apart_j) <= max(2.0 * unsure_j, MAX_DISAGREEMENT * counted.energy_j):
+        return None
+    return (
+        f"{source.name}: the energy counter tells {counted.energy_j:.4g} J, and its power adds up "
+        f"to {integrated.energy_j:.4g} J ({apart_j / counted.energy_j:+.1%}): the total is the "
+        "counter's; the power may be the mean of a part of the time only"
+    )
 
 
 def _reaches(trace: Trace, start_s: float, end_s: float) -> bool:
