@@ -15,8 +15,8 @@ from pywatt.errors import AttributionError
 from pywatt.spans import Spans
 from pywatt.trace import Trace
 
-Method = Literal["auto", "overlap", "time"]
-METHODS: tuple[str, ...] = ("auto", "overlap", "time")
+Method = Literal["auto", "overlap", "time", "replay"]
+METHODS: tuple[str, ...] = ("auto", "overlap", "time", "replay")
 
 # A span is resolved where it lasts at least so many update periods of the sensor: then its two
 # edges are off by at most a half of it.
