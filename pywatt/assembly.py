@@ -260,6 +260,11 @@ def _notes(
     yield from recording.notes
     if recording.replayed is not None:
         yield from recording.replayed.notes
+    elif recording.method == "replay":
+        yield (
+            "nothing was replayed, since only pywatt.profile can run passes of its own: energy is "
+            "shared as method='auto' does"
+        )
     yield from caveats(sources)
     for device in hooks.devices:
         if device not in figures.covered:

@@ -61,7 +61,8 @@ class Profiler:
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second, 1 to 10,000.
-        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``.
+        method: how energy is shared among modules: ``auto``, ``overlap`` or ``time``. For
+            ``replay``, which runs passes of its own, use `pywatt.profile`.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
             a function (output, batch) -> share of right answers, or None. For it `step` needs the
             output.

@@ -62,10 +62,11 @@ def readings_every(blocks, period_s, window_s, **changes):
 
 
 @pytest.mark.parametrize(
-    ("period_s", "window_s"), [(0.1, 0.025), (0.1, 0.1), (0.02, 0.01), (0.1, 1.0)]
+    ("period_s", "window_s", "length_s"),
+    [(0.1, 0.025, 0.25), (0.1, 0.1, 0.25), (0.02, 0.01, 0.25), (0.1, 1.0, 0.6)],
 )
-def test_energy_of_a_call_from_the_readings_of_its_blocks(period_s, window_s):
-    blocks = blocks_in_turn(12)
+def test_energy_of_a_call_from_the_readings_of_its_blocks(period_s, window_s, length_s):
+    blocks = blocks_in_turn(12, length_s)
     found = solve([readings_every(blocks, period_s, window_s)], blocks)
     told = np.isfinite(found.call_j)
     assert np.count_nonzero(told) >= 10
@@ -86,7 +87,7 @@ def test_a_counter_and_a_power_are_used_together():
 
 def test_of_an_unknown_window_only_what_lies_inside_a_block_counts():
     """The true window is 25 ms, its bound 200 ms: whatever crosses an edge must not count."""
-    blocks = blocks_in_turn(12)
+    blocks = blocks_in_turn(12, length_s=0.33, gap_s=0.25)
     seen = readings_every(blocks, 0.1, 0.025)
     bound = readings_every(blocks, 0.1, 0.025, start_s=seen.end_s - 0.2, inside_only=True)
     found = solve([bound], blocks)
@@ -298,7 +299,7 @@ def test_a_module_that_works_in_place_spares_its_input():
 
 
 class Cached(nn.Module):
-    """Appends to a cache that it is given, as transformers' attention does, and counts its calls."""
+    """Appends to a cache that it is given, as transformers' attention does, and counts."""
 
     def __init__(self):
         super().__init__()

@@ -30,6 +30,9 @@ ITERATIONS = 3
 # Where a sensor's averaging window is not known, it is taken to be so many periods at most.
 UNKNOWN_WINDOW_PERIODS = 2.0
 
+# What is assumed may be off by so many times itself: enough to solve, too little to pull.
+VAGUENESS = 10.0
+
 # A block's energy counts where the readings tell it better than this share of what was assumed.
 TOLD_SHARE = 0.25
 
@@ -175,7 +178,7 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
     found, power_w = assumed / 2, np.full(len(blocks) + 1, mean_w / 2)
     noise = [max(system.noise_w, LEAST_NOISE * mean_w) for system in systems]
     for _ in range(ITERATIONS):
-        information = np.diag(1.0 / assumed**2)
+        information = np.diag(1.0 / (VAGUENESS * assumed) ** 2)
         right = information @ (assumed / 2)
         for k, system in enumerate(systems):
             weight = 1.0 / (noise[k] ** 2 + system.edge_var(power_w))
@@ -262,7 +265,8 @@ class _System:
                 level_w[self.before] ** 2 + level_w[self.after] ** 2
             ) * self.edge_s**2
             return var
-        return ((level_w[self.after] - level_w[self.before]) * self.edge_s) ** 2
+        moved: FloatArray = ((level_w[self.after] - level_w[self.before]) * self.edge_s) ** 2
+        return moved
 
     def noise_from(self, found: FloatArray, power_w: FloatArray, least_w: float) -> float:
         """Noise that explains what the fit leaves, robustly: by the median."""

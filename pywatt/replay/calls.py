@@ -31,7 +31,7 @@ MAX_CALLS = 1_000_000
 WAITED = 1.3
 
 
-class NotRepeatable(Exception):
+class NotRepeatable(Exception):  # noqa: N818  (an outcome that is handled, not an error)
     """A call that cannot be repeated; the message says why."""
 
 
@@ -54,6 +54,7 @@ class Intercept:
         self._seen = seen
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Show the arguments, and call the module itself."""
         self._seen(args, kwargs)
         return self._inner(*args, **kwargs)
 

@@ -80,7 +80,8 @@ def close(
 
     # How much of the difference each part takes is by its variance (a Gaussian given its sum).
     var = np.where(known, known_var, (guess_std_w * self_s) ** 2)
-    replay_var = (REPLAY_STD * replayed_j) ** 2 + float(np.sum(known_var[known]))
+    sum_var = _sum_var(names, paths, times)
+    replay_var = (REPLAY_STD * replayed_j) ** 2 + float(np.sum(sum_var))
     guess_var = float(np.sum(guess_std_w[~known] * self_s[~known])) ** 2
     outside_var = (0.25 * mean_w * outside_s / np.sqrt(3.0)) ** 2
     missing_j = total.energy_j - float(np.sum(own_j)) - outside_j
@@ -108,9 +109,8 @@ def close(
     moved_s = self_s - np.where(known, share, 0.0) * (float(np.sum(self_s[known])) + outside_s)
     idle_var = (names.idle_w_std * np.where(known, moved_s, self_s)) ** 2
     # Scaling to the sum takes out what a path's own error has in common with it.
-    own_var = np.where(known, factor**2 * known_var * np.clip(1.0 - share, 0.0, 1.0) ** 2, var)
-    others_var = float(np.sum(factor**2 * known_var[known]))
-    own_var = own_var + np.where(known, share**2 * (others_var - factor**2 * known_var), 0.0)
+    scaled_var = known_var - 2.0 * share * sum_var + share**2 * float(np.sum(sum_var))
+    own_var = np.where(known, factor**2 * np.maximum(scaled_var, 0.0), var)
     common_j = np.where(known, np.abs(own_j) * factor_std, 0.0)
     single_var = own_var + idle_var
     self_std = np.sqrt(np.maximum(single_var, 0.0) + common_j**2)
@@ -125,12 +125,9 @@ def close(
         outside_j=outside_j,
         outside_j_std=float(np.hypot(np.sqrt(outside_var), names.idle_w_std * outside_s)),
     )
-    return energies, Closure(
-        factor,
-        float(np.hypot(factor_std, np.sqrt(others_var) / replayed_j))
-        if replayed_j > 0
-        else factor_std,
-    )
+    if replayed_j > 0:
+        factor_std = float(np.hypot(factor_std, factor * np.sqrt(np.sum(sum_var)) / replayed_j))
+    return energies, Closure(factor, factor_std)
 
 
 def _own_dynamic(
@@ -161,6 +158,16 @@ def _own_dynamic(
                 below_j[paths.parent[path]] = np.nan
     known = np.isfinite(own_j) & (times.calls > 0)
     return np.where(known, own_j, 0.0), np.where(known, own_var, 0.0), known
+
+
+def _sum_var(names: NameEnergies, paths: CallPaths, times: PathTimes) -> FloatArray:
+    """What each path adds to the variance of the sum: nothing if inside one that was replayed."""
+    replayed = np.isfinite(names.call_j[paths.name]) & (times.calls > 0)
+    inside = np.zeros(len(paths), dtype=bool)
+    for path, above in enumerate(paths.parent):
+        inside[path] = above >= 0 and (inside[above] or replayed[above])
+    var = (names.call_j_std[paths.name] * times.calls) ** 2
+    return np.where(replayed & ~inside, var, 0.0)
 
 
 def _mean_dynamic_w(

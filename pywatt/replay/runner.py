@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from pywatt.monitor import Monitor
 from pywatt.replay.blocks import Block, BlockEnergies, readings_of, solve
 from pywatt.replay.calls import Enough, Intercept, NotRepeatable, Repeater
 from pywatt.replay.closing import NameEnergies
-from pywatt.replay.equal import work_of
+from pywatt.replay.findings import Replayed, energies_by_name, notes_on
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
+from pywatt.replay.survey import survey
 from pywatt.replay.window import sharpen
 from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
@@ -30,9 +31,6 @@ FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[str, float], None]
 
 PASSES = -1  # work of the passes that lead up to a module's call
-
-# A container is replayed where its own time is at least this share of the run.
-SIGNIFICANT_SHARE = 0.003
 
 # A load that goes on and off tells the sensor's window: so often, for so long each time; where that
 # does not tell, for longer, unless that would take more than a share of the budget.
@@ -58,42 +56,6 @@ PASS_SHARE = 0.25
 
 # One round of them all, and one more, if the budget is to suffice for every work.
 LEAST_BLOCKS = 2
-
-
-@dataclass(slots=True)
-class Work:
-    """Calls that do the same.
-
-    Attributes:
-        calls: where in a pass: indices of modules, and the number of the call of each.
-        share: part of the run's time that such calls take.
-        problem: why it cannot be replayed; None if it can.
-    """
-
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    share: float = 0.0
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Replayed:
-    """What replay has found.
-
-    Attributes:
-        names: energies of names by source's name.
-        models: how each sensor averages, by its name.
-        notes: what a reader has to know.
-        skipped: names that could not be replayed, with the reason.
-        duration_s: how long it took.
-        blocks: how many blocks were run.
-    """
-
-    names: Mapping[str, NameEnergies]
-    models: Mapping[str, SensorModel]
-    notes: tuple[str, ...]
-    skipped: Mapping[int, str]
-    duration_s: float
-    blocks: int
 
 
 class Replay:
@@ -127,21 +89,21 @@ class Replay:
         seed: int = 0,
     ) -> None:
         self._entries, self._run_pass, self._monitor = entries, run_pass, monitor
-        self._time_s, self._self_time_s, self._duration_s = time_s, self_time_s, duration_s
         self._devices_of, self._budget_s, self._advance = devices_of, budget_s, advance
         self._clock = monitor.clock
         self._random = random.Random(seed)
-        self._works: list[Work] = []
-        self._work_of_call: list[dict[int, int]] = [{} for _ in entries]
         self._blocks: list[Block] = []
         self._models: dict[str, SensorModel] = {}
         self._block_s = FIRST_BLOCK_S
-        self._pass_s = 0.0
         self._start_s = self._reported_s = self._clock.now_s()
+        self._seen = survey(
+            entries, run_pass, self._clock, time_s / duration_s, self_time_s / duration_s
+        )
+        self._works, self._pass_s = self._seen.works, self._seen.pass_s
 
     def run(self) -> Replayed:
         """Replay within the budget."""
-        self._survey()
+        self._limit_to_budget()
         todo = [k for k, work in enumerate(self._works) if work.problem is None]
         if todo:
             with self._monitor:
@@ -151,53 +113,6 @@ class Replay:
                 self._pause(self._monitor.settle_s)
         return self._finish()
 
-    # What there is to be replayed.
-
-    def _survey(self) -> None:
-        """Run one pass to see which calls there are, and which of them do the same."""
-        index: dict[Hashable, int] = {}
-        counts = [0] * len(self._entries)
-
-        def see(k: int) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
-            def seen_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                module = self._entries[k].module
-                work = index.setdefault(work_of(module, args, kwargs), len(index))
-                self._work_of_call[k][counts[k]] = work
-                counts[k] += 1
-
-            return seen_call
-
-        with ExitStack() as attached:
-            for k, entry in enumerate(self._entries):
-                attached.enter_context(Intercept(entry, see(k)))
-            started_s = self._clock.now_s()
-            self._run_pass()
-            self._pass_s = self._clock.now_s() - started_s
-        self._works = [Work() for _ in index]
-        has_children = self._with_called_children(counts)
-        for k, by_call in enumerate(self._work_of_call):
-            each = (self._self_time_s if k in has_children else self._time_s)[k] / max(1, counts[k])
-            for call, work in by_call.items():
-                self._works[work].calls.append((k, call))
-                self._works[work].share += each / self._duration_s
-        for work in self._works:
-            k = work.calls[0][0]
-            if k in has_children and work.share < SIGNIFICANT_SHARE:
-                work.problem = ""  # its own time is too short to matter: no note
-        self._limit_to_budget()
-
-    def _with_called_children(self, counts: Sequence[int]) -> set[int]:
-        """Modules below which others were called."""
-        found: set[int] = set()
-        for k, entry in enumerate(self._entries):
-            for below in range(k + 1, len(self._entries)):
-                if self._entries[below].depth <= entry.depth:
-                    break
-                if counts[below]:
-                    found.add(k)
-                    break
-        return found
-
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
         least_s = LEAST_BLOCKS * (BLOCK_S[0] + min(self._pass_s, PASS_SHARE * BLOCK_S[0]))
@@ -206,8 +121,6 @@ class Replay:
         todo.sort(key=lambda work: -work.share)
         for work in todo[most:]:
             work.problem = f"there was no time for it within budget_s={self._budget_s:g}"
-
-    # Running it.
 
     def _probe(self, todo: list[int]) -> None:
         """Find out what the sensors' readings mean, from one module that goes on and off.
@@ -320,10 +233,8 @@ class Replay:
                 intercepts[k] = attached.enter_context(
                     Intercept(self._entries[k], see(k, intercepts))
                 )
-            try:
+            with suppress(Enough):
                 self._run_pass()
-            except Enough:
-                pass
         for work in works:
             if waiting and not any(b.work == work for b in self._blocks):
                 self._works[work].problem = "a second pass did not call it as the first one did"
@@ -348,8 +259,6 @@ class Replay:
         now_s = self._clock.now_s()
         self._advance(doing, now_s - self._reported_s)
         self._reported_s = now_s
-
-    # What came out.
 
     def _sources(self) -> tuple[Source, ...]:
         infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
@@ -387,49 +296,21 @@ class Replay:
                 notes.append(f"{source.name} published too little to tell modules apart by replay")
                 continue
             works = combine(self._blocks, energies, len(self._works))
-            devices = set(self._devices_of(source))
-            names[source.name] = self._by_name(works, energies, devices)
-        skipped = {k: work.problem for work in self._works if work.problem for k, _ in work.calls}
-        shared = sum(len({k for k, _ in work.calls}) > 1 for work in self._works)
-        if shared:
-            notes.append(
-                f"replay: {shared} kinds of equal modules were measured together and share their "
-                "energy; the values that they work on, which move power a little, may differ"
+            names[source.name] = energies_by_name(
+                self._entries,
+                self._seen,
+                works,
+                energies.idle_w,
+                energies.idle_w_std,
+                set(self._devices_of(source)),
             )
-        by_reason: dict[str, list[str]] = {}
-        for k, reason in skipped.items():
-            by_reason.setdefault(reason, []).append(self._entries[k].name or "the model")
-        for reason, who in by_reason.items():
-            shown = ", ".join(who[:3]) + (f" and {len(who) - 3} more" if len(who) > 3 else "")
-            notes.append(f"not replayed, so its energy is a share by time: {shown} ({reason})")
-        blocks = sum(block.work >= 0 for block in self._blocks)
         return Replayed(
             names=names,
             models={t.sensor.name: self._model_of(t) for s in self._sources() for t in s.traces},
-            notes=tuple(notes),
-            skipped=skipped,
+            notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
-            blocks=blocks,
+            blocks=sum(block.work >= 0 for block in self._blocks),
         )
-
-    def _by_name(
-        self, works: WorkEnergies, energies: BlockEnergies, devices: set[str]
-    ) -> NameEnergies:
-        """Energy of a mean call of each module: of its works, those not replayed by their time."""
-        call_j = np.full(len(self._entries), np.nan)
-        call_j_std = np.full(len(self._entries), np.nan)
-        for k, by_call in enumerate(self._work_of_call):
-            calls = np.array(list(by_call.values()), dtype=np.int64)
-            if len(calls) == 0 or self._entries[k].device not in devices:
-                continue
-            known = np.isfinite(works.call_j[calls])
-            # Calls that have not been replayed are taken to be as the module's other calls.
-            if np.any(known):
-                call_j[k] = float(np.mean(works.call_j[calls][known]))
-                worst = float(np.mean(works.call_j_std[calls][known]))
-                missing = 1.0 - float(np.mean(known))
-                call_j_std[k] = np.hypot(worst, missing * call_j[k] / np.sqrt(3.0))
-        return NameEnergies(call_j, call_j_std, energies.idle_w, energies.idle_w_std)
 
 
 def _spans_of(blocks: Sequence[Block]) -> Spans:
