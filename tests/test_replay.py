@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from simulated_model import FollowedClock, Passes, Verdict, kernels
+from simulated_model import FollowedClock, Kernel, Passes, Verdict, kernels
 from torch import nn
 
 import pywatt
@@ -433,6 +433,32 @@ def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
     assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
     shares = [layer.energy_j_std / layer.energy_j for layer in profile.layers if layer.name]
     assert max(shares) > 0.2
+
+
+def test_a_replay_that_the_run_contradicts_is_not_believed():
+    energies, closure = closed([40.0, 20.0, 14.0], 200.0 + 5.0 * IDLE_W)
+    assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
+    assert closure.factor == pytest.approx(500.0 / 700.0)
+    assert np.all(energies.self_energy_j_std > 0.15 * energies.self_energy_j)
+
+
+def test_equal_layers_of_a_model_are_replayed_together(gpus):
+    clock = FollowedClock(gpus)
+    gpus.configure(counter_phase_s=0.03)
+    model = nn.Sequential(*(Kernel(gpus, 0.0005, 300.0, clock) for _ in range(6))).eval()
+    passes = Passes(model, 1.0)
+    profile = pywatt.profile(
+        model,
+        passes,
+        warmup=0,
+        sensors="nvml:0",
+        method="replay",
+        budget_s=6.0,
+        clock=clock,
+    )
+    assert any("1 kinds of equal modules" in note for note in profile.notes)
+    assert not any("not replayed" in note for note in profile.notes)
+    assert Verdict.of(profile, passes).misattributed < 0.002
 
 
 def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):

@@ -14,6 +14,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # How far caches, clocks and gaps make a real pass differ from replay, one standard deviation.
 REPLAY_STD = 0.03
+UNBELIEVABLE_STDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ def close(
     self_s = times.self_time_s
     outside_s = max(0.0, duration_s - float(np.sum(self_s)))
     idle_j = names.idle_w * self_s
-    mean_w = _mean_dynamic_w(known_j, known, self_s, names, total, duration_s)
+    mean_w = max(0.0, total.energy_j / duration_s - names.idle_w)
     leaf = np.ones(len(paths), dtype=bool)
     leaf[paths.parent[paths.parent >= 0]] = False
     # A power that may lie anywhere between nothing and twice the mean, or nothing and the mean.
@@ -86,6 +87,10 @@ def close(
     outside_var = (0.25 * mean_w * outside_s / np.sqrt(3.0)) ** 2
     missing_j = total.energy_j - float(np.sum(own_j)) - outside_j
     all_var = replay_var + guess_var + outside_var
+    if missing_j**2 > (UNBELIEVABLE_STDS**2) * all_var:
+        # Replay and run differ far more than was allowed for: that is replay's to answer for.
+        replay_var += missing_j**2
+        all_var += missing_j**2
     if all_var > 0:
         outside_j += missing_j * outside_var / all_var
         if guess_var > 0:
@@ -111,6 +116,9 @@ def close(
     # Scaling to the sum takes out what a path's own error has in common with it.
     scaled_var = known_var - 2.0 * share * sum_var + share**2 * float(np.sum(sum_var))
     own_var = np.where(known, factor**2 * np.maximum(scaled_var, 0.0), var)
+    # What replay got wrong in all, it may have got wrong in any path.
+    excess = max(0.0, abs(factor - 1.0) - UNBELIEVABLE_STDS * REPLAY_STD)
+    own_var += np.where(known, (excess * own_j) ** 2, 0.0)
     common_j = np.where(known, np.abs(own_j) * factor_std, 0.0)
     single_var = own_var + idle_var
     self_std = np.sqrt(np.maximum(single_var, 0.0) + common_j**2)
@@ -168,18 +176,3 @@ def _sum_var(names: NameEnergies, paths: CallPaths, times: PathTimes) -> FloatAr
         inside[path] = above >= 0 and (inside[above] or replayed[above])
     var = (names.call_j_std[paths.name] * times.calls) ** 2
     return np.where(replayed & ~inside, var, 0.0)
-
-
-def _mean_dynamic_w(
-    known_j: FloatArray,
-    known: npt.NDArray[np.bool_],
-    self_s: FloatArray,
-    names: NameEnergies,
-    total: WindowEnergy,
-    duration_s: float,
-) -> float:
-    """Mean power above idle: of what was replayed, else of the run."""
-    known_s = float(np.sum(self_s[known]))
-    if known_s > 0 and float(np.sum(known_j)) > 0:
-        return float(np.sum(known_j)) / known_s
-    return max(0.0, total.energy_j / duration_s - names.idle_w)

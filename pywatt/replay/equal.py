@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pywatt.replay.calls import Intercept
+
 # Where a module stands in its stack, by transformers' convention: it changes no work by itself.
 PLACES = frozenset({"layer_idx", "layer_id", "layer_index", "block_idx"})
 
@@ -37,7 +39,7 @@ def _own_configuration(module: nn.Module) -> Hashable:
     attributes = {
         name: found
         for name, found in module.__dict__.items()
-        if name not in PLACES and not name.startswith("_")
+        if name not in PLACES and not name.startswith("_") and not isinstance(found, Intercept)
     }
     return (
         type(module),
