@@ -461,6 +461,12 @@ def test_equal_layers_of_a_model_are_replayed_together(gpus):
     assert Verdict.of(profile, passes).misattributed < 0.002
 
 
+def test_only_profile_replays():
+    with pywatt.Profiler(nn.Identity(), method="replay") as p:
+        pass
+    assert any("only pywatt.profile can" in note for note in p.result().notes)
+
+
 def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):
     profile, _ = replay(gpus, 3, 5.0, scripted=True, run_s=1.0)
     profile.save(tmp_path / "run.json")

@@ -60,6 +60,10 @@ def attribute(
     """
     if method not in METHODS:
         raise AttributionError(f"method is {method!r}, but must be one of {', '.join(METHODS)}")
+    if method == "replay":
+        raise AttributionError(
+            "replay runs modules again, which takes more than a trace and spans: use pywatt.profile"
+        )
     total = window_energy(source, start_s, end_s)
     if total is None:
         return None
