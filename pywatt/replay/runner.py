@@ -94,6 +94,8 @@ class Replay:
         self._random = random.Random(seed)
         self._blocks: list[Block] = []
         self._models: dict[str, SensorModel] = {}
+        # The probe's blocks come first. They follow each other too closely to be rounds.
+        self._probed = 0
         self._block_s = FIRST_BLOCK_S
         self._start_s = self._reported_s = self._clock.now_s()
         self._seen = survey(
@@ -109,6 +111,7 @@ class Replay:
             with self._monitor:
                 self._pause(FORGET_S)
                 self._probe(todo)
+                self._probed = len(self._blocks)
                 self._run_rounds(todo)
                 self._pause(self._monitor.settle_s)
         return self._finish()
@@ -162,7 +165,9 @@ class Replay:
             slots = min(len(todo), int(self._left_s() / block_s))
             if slots < 1:
                 return
-            had = np.array([sum(b.work == k for b in self._blocks) for k in range(count)])
+            had = np.array(
+                [sum(b.work == k for b in self._blocks[self._probed :]) for k in range(count)]
+            )
             chosen = [todo[k] for k in next_round(weight[todo], spread[todo], had[todo], slots)]
             self._random.shuffle(chosen)
             for first in range(0, len(chosen), BLOCKS_A_PAUSE):
@@ -279,12 +284,20 @@ class Replay:
         sure = [part for part in readings if not part.inside_only]
         return solve(sure or readings, self._blocks)
 
+    def _combine(self, energies: BlockEnergies) -> WorkEnergies:
+        """Average the blocks of the rounds; the probe's, where time did not suffice for any."""
+        rounds = slice(self._probed if self._probed < len(self._blocks) else 0, None)
+        energies = replace(
+            energies, call_j=energies.call_j[rounds], call_j_std=energies.call_j_std[rounds]
+        )
+        return combine(self._blocks[rounds], energies, len(self._works))
+
     def _combined(self) -> WorkEnergies | None:
         """Energies of all works so far, from the source that is first."""
         for source in self._sources():
             energies = self._solve(source)
             if energies is not None:
-                return combine(self._blocks, energies, len(self._works))
+                return self._combine(energies)
         return None
 
     def _finish(self) -> Replayed:
@@ -295,7 +308,7 @@ class Replay:
             if energies is None:
                 notes.append(f"{source.name} published too little to tell modules apart by replay")
                 continue
-            works = combine(self._blocks, energies, len(self._works))
+            works = self._combine(energies)
             names[source.name] = energies_by_name(
                 self._entries,
                 self._seen,
