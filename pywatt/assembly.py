@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -13,7 +13,7 @@ import torch
 
 from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
+from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name, fold_outermost
 from pywatt.attribution.source import (
     Source,
     caveats,
@@ -21,13 +21,16 @@ from pywatt.attribution.source import (
     sources_of,
     total_energy,
     unknowns,
+    window_energy,
 )
 from pywatt.batches import Accuracy
 from pywatt.device_state import DeviceState, moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
+from pywatt.replay import Closure, Replayed, close, steady_energy
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
+from pywatt.spans import Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,6 +53,7 @@ class Recording:
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
+        replayed: what replay found; None where there was none.
     """
 
     hooks: ModuleHooks
@@ -64,6 +68,7 @@ class Recording:
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()
+    replayed: Replayed | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class _Figures:
     outside_var: float
     covered: set[str]
     found: list[Attributed]
+    closure: Closure | None = None
 
 
 def assemble(recording: Recording) -> Profile:
@@ -86,7 +92,7 @@ def assemble(recording: Recording) -> Profile:
     times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
     figures = _attribute_all(recording, sources)
     window = (recording.start_s, recording.end_s)
-    total = total_energy(sources, *window)
+    total = _total(sources, figures, window)
     layers = _layers(hooks, figures, times_by_device)
     used = {source.name for source in sources}
     return Profile(
@@ -106,6 +112,8 @@ def assemble(recording: Recording) -> Profile:
         method=" and ".join(dict.fromkeys(a.method for a in figures.found)) or "none",
         method_reason="; ".join(dict.fromkeys(a.reason for a in figures.found))
         or "no sensor gave an energy for this run",
+        closure=None if figures.closure is None else figures.closure.factor,
+        closure_std=None if figures.closure is None else figures.closure.factor_std,
         notes=tuple(dict.fromkeys(_notes(recording, sources, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
         environment=_environment(hooks),
@@ -113,8 +121,8 @@ def assemble(recording: Recording) -> Profile:
     )
 
 
-def _devices_of(source: Source, hooks: ModuleHooks, claimed: set[str]) -> list[str]:
-    """Devices whose modules a source's energy is shared among."""
+def devices_of(source: Source, hooks: ModuleHooks, claimed: Collection[str | None]) -> list[str]:
+    """Devices whose modules a source's energy is shared among; `claimed` have one of their own."""
     if source.info.device is not None:
         return [d for d in hooks.devices if d == source.info.device]
     # The one sensor given stands for all that has none of its own.
@@ -127,13 +135,13 @@ def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figure
     figures = _Figures(np.zeros(paths), np.zeros(paths), np.zeros(paths), 0.0, 0.0, set(), [])
     claimed = {s.info.device for s in sources if s.info.device is not None}
     for source in sources:
-        devices = _devices_of(source, hooks, claimed)
-        found = attribute(
+        devices = devices_of(source, hooks, claimed)
+        found = _by_replay(recording, source, hooks.spans(devices), figures) or attribute(
             source,
             hooks.spans(devices),
             recording.start_s,
             recording.end_s,
-            method=recording.method,
+            method="auto" if recording.method == "replay" else recording.method,
         )
         if found is None:
             continue
@@ -146,6 +154,50 @@ def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figure
         figures.covered.update(devices)
         figures.found.append(found)
     return figures
+
+
+def _total(
+    sources: tuple[Source, ...], figures: _Figures, window: tuple[float, float]
+) -> WindowEnergy | None:
+    """Energy of all sources, as it was shared; None where one cannot tell."""
+    if not figures.found or len(figures.found) < len(sources):
+        return total_energy(sources, *window)
+    totals = [found.total for found in figures.found]
+    return WindowEnergy(
+        sum(total.energy_j for total in totals),
+        float(np.sqrt(sum(total.energy_j_std**2 for total in totals))),
+    )
+
+
+def _by_replay(
+    recording: Recording, source: Source, spans: Spans, figures: _Figures
+) -> Attributed | None:
+    """Charge the spans with the energies of replay; None where it has none from this source."""
+    replayed = recording.replayed
+    names = None if replayed is None else replayed.names.get(source.name)
+    if replayed is None or names is None:
+        return None
+    window = (recording.start_s, recording.end_s)
+    total = None
+    if source.counter is None and source.power is not None:
+        model = replayed.models.get(source.power.sensor.name)
+        total = steady_energy(source.power, model, *window)
+    total = total or window_energy(source, *window)
+    if total is None:
+        return None
+    energies, figures.closure = close(
+        names.padded(len(spans.names)),
+        spans.paths,
+        PathTimes.of(spans),
+        recording.end_s - recording.start_s,
+        total,
+    )
+    why = (
+        "each kind of call was run back to back for as long as the sensor needs, within "
+        f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "
+        "the run really took"
+    )
+    return Attributed(energies, total, "replay", why)
 
 
 def _layers(
@@ -213,6 +265,13 @@ def _notes(
     yield from unknowns(sources, recording.start_s, recording.end_s)
     for found in figures.found:
         yield from found.notes
+    if recording.replayed is not None:
+        yield from recording.replayed.notes
+    elif recording.method == "replay":
+        yield (
+            "nothing was replayed, since only pywatt.profile can run passes of its own: energy is "
+            "shared as method='auto' does"
+        )
     yield from caveats(sources)
     yield from moves(recording.device_states)
     for device in hooks.devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -13,8 +14,9 @@ import torch
 from torch import nn
 
 from pywatt import _core, windows
-from pywatt.assembly import Recording, assemble
+from pywatt.assembly import Recording, assemble, devices_of
 from pywatt.attribution import METHODS, Method
+from pywatt.attribution.result import PathTimes, fold_by_name
 from pywatt.batches import (
     Accuracy,
     AccuracyOf,
@@ -33,8 +35,11 @@ from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
+from pywatt.replay import Replay, Replayed, replay_progress
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
+
+DEFAULT_BUDGET_S = 30.0
 
 
 class Profiler:
@@ -58,7 +63,8 @@ class Profiler:
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second, 1 to 10,000.
         method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
-            ``auto``, the surest of these that can be believed; see `pywatt.attribute`.
+            ``auto``, the surest of these that can be believed; see `pywatt.attribute`. For
+            ``replay``, which runs passes of its own, use `pywatt.profile`.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
             a function (output, batch) -> share of right answers, or None. For it `step` needs the
             output.
@@ -92,6 +98,8 @@ class Profiler:
             raise ArgumentError(f"accuracy must be 'auto', a function or None, not {accuracy!r}")
         self._model = model
         self._method: Method = method
+        self._rate_hz = rate_hz
+        self._replayed: Replayed | None = None
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
@@ -179,6 +187,36 @@ class Profiler:
         if output is not None:
             self._accuracy.add(output, batch)
 
+    def replay(
+        self, run_pass: Callable[[], None], *, budget_s: float, progress: bool | None = None
+    ) -> None:
+        """Measure each module on its own, back to back, for the profile's method "replay".
+
+        Args:
+            run_pass: runs one pass on an input, leaving no trace; it is ended early from inside.
+            budget_s: how long this may take.
+            progress: show a progress bar; None: only in a terminal.
+        """
+        if self._start_s is None or self._end_s is None:
+            raise PywattError("there is nothing to replay yet: leave the `with` statement first")
+        self._monitor.wait()
+        hooks = self._hooks
+        spans = hooks.spans(hooks.devices)
+        times, paths, names = PathTimes.of(spans), spans.paths, len(hooks.entries)
+        claimed = {info.device for sensor in self._monitor.sensors for info in sensor.infos}
+        with replay_progress(budget_s, progress) as advance:
+            self._replayed = Replay(
+                hooks.entries,
+                run_pass,
+                Monitor(self._monitor.sensors, rate_hz=self._rate_hz, clock=self._clock),
+                time_s=fold_by_name(paths, times.time_s * paths.outermost(), names),
+                self_time_s=fold_by_name(paths, times.self_time_s, names),
+                duration_s=self._end_s - self._start_s,
+                devices_of=lambda source: devices_of(source, hooks, claimed),
+                budget_s=budget_s,
+                advance=advance,
+            ).run()
+
     def result(self) -> Profile:
         """Return the profile, once the `with` statement has been left.
 
@@ -204,6 +242,7 @@ class Profiler:
                     device_states=self._device_states,
                     notes=(*self._notes, *trace_notes),
                     method=self._method,
+                    replayed=self._replayed,
                 )
             )
         return self._result
@@ -222,6 +261,7 @@ def profile(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     method: Method = "auto",
+    budget_s: float = DEFAULT_BUDGET_S,
     clock: _core.Clock | None = None,
 ) -> Profile:
     """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
@@ -244,7 +284,10 @@ def profile(
         device: where batches are moved before the call; default: the model's own device.
         progress: show a progress bar; None: only in a terminal.
         method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
-            ``auto``, the surest of these that can be believed; see `pywatt.attribute`.
+            ``auto``, the surest of these that can be believed (see `pywatt.attribute`); or
+            ``replay``, which afterwards runs each module on its own for as long as the sensor
+            needs to see it.
+        budget_s: how long ``replay`` may take.
         clock: a `ScriptedClock` for tests.
 
     Returns:
@@ -261,6 +304,8 @@ def profile(
         raise ArgumentError(
             f"warmup is {warmup} and max_batches is {max_batches}; they must be at least 0 and 1"
         )
+    if not (math.isfinite(budget_s) and budget_s > 0):
+        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
     profiler = Profiler(
@@ -285,6 +330,8 @@ def profile(
                 copied = duplicate(first[0], target)
                 with explain(copied):
                     call(model, copied)
+        # The model may write into its input, and what is replayed must be as it was.
+        kept = duplicate(first[0], target) if method == "replay" else None
         todo = itertools.islice(itertools.chain(first, batches), max_batches)
         try:
             with (
@@ -301,6 +348,13 @@ def profile(
         except BaseException as error:
             _keep_partial(error, profiler)
             raise
+
+        def run_pass() -> None:
+            with preserved_state(model):
+                call(model, duplicate(kept, target))
+
+        if method == "replay":
+            profiler.replay(run_pass, budget_s=budget_s, progress=progress)
     return profiler.result()
 
 

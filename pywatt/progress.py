@@ -10,8 +10,10 @@ from contextlib import contextmanager
 @contextmanager
 def progress_bar(
     description: str, total: int | None, show: bool | None = None
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error; gives a function that moves it by one.
+
+    That function also takes how far to move it, and a new description.
 
     Args:
         description: what is going on.
@@ -19,7 +21,7 @@ def progress_bar(
         show: True, False, or None: only if standard error is a terminal.
     """
     if not (sys.stderr.isatty() if show is None else show):
-        yield lambda: None
+        yield lambda steps=1, doing=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -36,4 +38,8 @@ def progress_bar(
     )
     with bar:
         task = bar.add_task(description, total=total)
-        yield lambda: bar.advance(task)
+
+        def advance(steps: float = 1, doing: str | None = None) -> None:
+            bar.update(task, advance=steps, description=doing)
+
+        yield advance

@@ -84,8 +84,11 @@ class Profile:
         energy_by_sensor: sensor name to its energy over the run; None where it did not cover it.
         sensors: the sensors whose energy was shared among the layers.
         traces: sensor name to its readings. Not part of a comparison of profiles.
-        method: how energy was shared among the layers: "overlap" or "time".
+        method: how energy was shared among the layers: "overlap", "time" or "replay".
         method_reason: why this method, and what it means for the figures.
+        closure: measured energy of what was replayed over the energy that replay says; None for
+            other methods.
+        closure_std: one standard deviation of `closure`.
         notes: what a reader of the figures has to know.
         estimated: true if any of the energy comes from a model of the machine and not from a meter.
         environment: versions, devices and date of the run.
@@ -108,6 +111,8 @@ class Profile:
     traces: Mapping[str, Trace] = dataclasses.field(default_factory=dict, compare=False)
     method: str
     method_reason: str
+    closure: float | None = None
+    closure_std: float | None = None
     notes: tuple[str, ...] = ()
     estimated: bool
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -16,7 +16,7 @@ from pywatt.attribution.source import Source, disagreement, window_energy
 from pywatt.errors import AttributionError
 from pywatt.spans import Spans
 
-Method = Literal["auto", "overlap", "regression", "time"]
+Method = Literal["auto", "overlap", "regression", "time", "replay"]
 
 # What can tell modules' powers apart; a share by time claims nothing, and is always possible.
 TELLING: Mapping[str, Attribute] = {
@@ -24,7 +24,7 @@ TELLING: Mapping[str, Attribute] = {
     "regression": regression.attribute,
 }
 BY_NAME: Mapping[str, Attribute] = {**TELLING, "time": time.attribute}
-METHODS: tuple[str, ...] = ("auto", *BY_NAME)
+METHODS: tuple[str, ...] = ("auto", *BY_NAME, "replay")
 
 BETTER = "pywatt.profile(..., method='replay') would measure each module by itself"
 
@@ -56,10 +56,14 @@ def attribute(
         The energies; None where the source has none to share for this window.
 
     Raises:
-        AttributionError: a method that is not known.
+        AttributionError: a method that is not known, or ``replay``, which takes more than spans.
     """
     if method not in METHODS:
         raise AttributionError(f"method is {method!r}, but must be one of {', '.join(METHODS)}")
+    if method == "replay":
+        raise AttributionError(
+            "replay runs modules again, which takes more than a trace and spans: use pywatt.profile"
+        )
     total = window_energy(source, start_s, end_s)
     if total is None:
         return None

@@ -1,0 +1,178 @@
+"""Charging a real pass with the energies of replay, and closing the sum on what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
+from pywatt.spans import CallPaths
+
+FloatArray = npt.NDArray[np.float64]
+
+# How far caches, clocks and gaps make a real pass differ from replay, one standard deviation.
+REPLAY_STD = 0.03
+UNBELIEVABLE_STDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NameEnergies:
+    """What replay tells of each name: energy above idle of one call, its children's included.
+
+    Attributes:
+        call_j: the energy, shape (names,); NaN where it was not replayed.
+        call_j_std: one standard deviation, shape (names,).
+        idle_w: power while nothing runs.
+        idle_w_std: one standard deviation of it.
+    """
+
+    call_j: FloatArray
+    call_j_std: FloatArray
+    idle_w: float
+    idle_w_std: float
+
+    def padded(self, names: int) -> NameEnergies:
+        """The same with names that were never replayed added, up to so many."""
+        unknown = np.full(names - len(self.call_j), np.nan)
+        return replace(
+            self,
+            call_j=np.concatenate((self.call_j, unknown)),
+            call_j_std=np.concatenate((self.call_j_std, unknown)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Measured energy of what was replayed over what replay says, and one standard deviation."""
+
+    factor: float
+    factor_std: float
+
+
+def close(
+    names: NameEnergies,
+    paths: CallPaths,
+    times: PathTimes,
+    duration_s: float,
+    total: WindowEnergy,
+) -> tuple[PathEnergies, Closure]:
+    """Share the energy of a run among call paths.
+
+    Each path has the idle power for its own time, and above it the energy of replay. What was not
+    replayed has an unknown power: of leaves the mean, of the time that containers spend themselves
+    anything up to it. Then all of it is corrected, each according to how uncertain it is, so that
+    the sum is what was measured.
+    """
+    known_j, known_var, known = _own_dynamic(names, paths, times)
+    self_s = times.self_time_s
+    outside_s = max(0.0, duration_s - float(np.sum(self_s)))
+    idle_j = names.idle_w * self_s
+    mean_w = max(0.0, total.energy_j / duration_s - names.idle_w)
+    leaf = np.ones(len(paths), dtype=bool)
+    leaf[paths.parent[paths.parent >= 0]] = False
+    # A power that may lie anywhere between nothing and twice the mean, or nothing and the mean.
+    guess_w = np.where(leaf, mean_w, 0.5 * mean_w)
+    guess_std_w = guess_w / np.sqrt(3.0)
+    own_j = idle_j + np.where(known, known_j, guess_w * self_s)
+    outside_j = names.idle_w * outside_s
+    replayed_j = float(np.sum(own_j[known]))
+
+    # How much of the difference each part takes is by its variance (a Gaussian given its sum).
+    var = np.where(known, known_var, (guess_std_w * self_s) ** 2)
+    sum_var = _sum_var(names, paths, times)
+    replay_var = (REPLAY_STD * replayed_j) ** 2 + float(np.sum(sum_var))
+    guess_var = float(np.sum(guess_std_w[~known] * self_s[~known])) ** 2
+    outside_var = (0.25 * mean_w * outside_s / np.sqrt(3.0)) ** 2
+    missing_j = total.energy_j - float(np.sum(own_j)) - outside_j
+    all_var = replay_var + guess_var + outside_var
+    if missing_j**2 > (UNBELIEVABLE_STDS**2) * all_var:
+        # Replay and run differ far more than was allowed for: that is replay's to answer for.
+        replay_var += missing_j**2
+        all_var += missing_j**2
+    if all_var > 0:
+        outside_j += missing_j * outside_var / all_var
+        if guess_var > 0:
+            share = np.where(known, 0.0, guess_std_w * self_s)
+            own_j += missing_j * (guess_var / all_var) * share / float(np.sum(share))
+    own_j = np.maximum(own_j, 0.0)
+    rest_j = total.energy_j - outside_j - float(np.sum(own_j[~known]))
+    factor = rest_j / replayed_j if replayed_j > 0 else 1.0
+    if replayed_j > 0:
+        own_j = np.where(known, factor * own_j, own_j)
+    else:
+        outside_j = total.energy_j - float(np.sum(own_j))
+
+    # What all replayed paths have in common: the total, what was guessed, and idle power.
+    left_var = guess_var * (1.0 - guess_var / all_var) if all_var > 0 else 0.0
+    left_var += outside_var * (1.0 - outside_var / all_var) if all_var > 0 else 0.0
+    common_var = total.energy_j_std**2 + left_var
+    factor_std = float(np.sqrt(common_var)) / replayed_j if replayed_j > 0 else 0.0
+    share = np.divide(own_j, rest_j) if rest_j > 0 else np.zeros(len(own_j))
+    # Idle that is off by some W moves energy between paths of high and low power.
+    moved_s = self_s - np.where(known, share, 0.0) * (float(np.sum(self_s[known])) + outside_s)
+    idle_var = (names.idle_w_std * np.where(known, moved_s, self_s)) ** 2
+    # Scaling to the sum takes out what a path's own error has in common with it.
+    scaled_var = known_var - 2.0 * share * sum_var + share**2 * float(np.sum(sum_var))
+    own_var = np.where(known, factor**2 * np.maximum(scaled_var, 0.0), var)
+    # What replay got wrong in all, it may have got wrong in any path.
+    excess = max(0.0, abs(factor - 1.0) - UNBELIEVABLE_STDS * REPLAY_STD)
+    own_var += np.where(known, (excess * own_j) ** 2, 0.0)
+    common_j = np.where(known, np.abs(own_j) * factor_std, 0.0)
+    single_var = own_var + idle_var
+    self_std = np.sqrt(np.maximum(single_var, 0.0) + common_j**2)
+    inclusive_std = np.hypot(
+        np.sqrt(np.maximum(paths.plus_children(single_var), 0.0)), paths.plus_children(common_j)
+    )
+    energies = PathEnergies(
+        energy_j=paths.plus_children(own_j),
+        energy_j_std=inclusive_std,
+        self_energy_j=own_j,
+        self_energy_j_std=self_std,
+        outside_j=outside_j,
+        outside_j_std=float(np.hypot(np.sqrt(outside_var), names.idle_w_std * outside_s)),
+    )
+    if replayed_j > 0:
+        factor_std = float(np.hypot(factor_std, factor * np.sqrt(np.sum(sum_var)) / replayed_j))
+    return energies, Closure(factor, factor_std)
+
+
+def _own_dynamic(
+    names: NameEnergies, paths: CallPaths, times: PathTimes
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+    """Energy above idle of each path's own work, its variance, and where it is known.
+
+    A container's own work is what is left of it when its children's is taken away.
+    """
+    inclusive_j = names.call_j[paths.name] * times.calls
+    # A name's calls err the same way round.
+    inclusive_var = (names.call_j_std[paths.name] * times.calls) ** 2
+    own_j, own_var = inclusive_j.copy(), inclusive_var.copy()
+    below_j, below_var = np.zeros(len(paths)), np.zeros(len(paths))
+    for path in range(len(paths) - 1, -1, -1):
+        own_j[path] = (
+            max(0.0, inclusive_j[path] - below_j[path])
+            if np.isfinite(inclusive_j[path] - below_j[path])
+            else np.nan
+        )
+        own_var[path] = inclusive_var[path] + below_var[path]
+        if paths.parent[path] >= 0:
+            measured = np.isfinite(inclusive_j[path])
+            below_j[paths.parent[path]] += inclusive_j[path] if measured else below_j[path]
+            below_var[paths.parent[path]] += inclusive_var[path] if measured else below_var[path]
+            if not measured and times.calls[path] > 0 and below_j[path] == 0.0:
+                # A leaf that is not known: neither is what is left of its containers.
+                below_j[paths.parent[path]] = np.nan
+    known = np.isfinite(own_j) & (times.calls > 0)
+    return np.where(known, own_j, 0.0), np.where(known, own_var, 0.0), known
+
+
+def _sum_var(names: NameEnergies, paths: CallPaths, times: PathTimes) -> FloatArray:
+    """What each path adds to the variance of the sum: nothing if inside one that was replayed."""
+    replayed = np.isfinite(names.call_j[paths.name]) & (times.calls > 0)
+    inside = np.zeros(len(paths), dtype=bool)
+    for path, above in enumerate(paths.parent):
+        inside[path] = above >= 0 and (inside[above] or replayed[above])
+    var = (names.call_j_std[paths.name] * times.calls) ** 2
+    return np.where(replayed & ~inside, var, 0.0)

@@ -1,0 +1,170 @@
+"""Modules whose true power and time are known, working on the simulated GPU.
+
+A module's call is a kernel: the device draws the module's power for exactly the module's time, then
+nothing but idle, however late the host sees its end. The host waits for it as torch's synchronize
+does, by spinning; on a scripted clock waiting takes no time at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from simulated_nvml import SimulatedNvml
+from torch import nn
+
+import pywatt
+
+IDLE_W = 60.0
+STEP_S = 0.001
+
+
+class FollowedClock(pywatt.ScriptedClock):
+    """A scripted clock that the simulated GPUs follow; a reading sees them where they are then."""
+
+    def __init__(self, gpus: SimulatedNvml, start_s: float = 1000.0) -> None:
+        super().__init__(start_s)
+        self._gpus = gpus
+        gpus.set_time(start_s)
+
+    def advance(self, duration_s: float) -> None:
+        end_s = self.now_s() + duration_s
+        while (left_s := end_s - self.now_s()) > 1e-9:
+            step_s = min(STEP_S, left_s)
+            self._gpus.set_time(self.now_s() + step_s / 2)
+            super().advance(step_s)
+        self._gpus.set_time(self.now_s())
+
+
+class Kernel(nn.Module):
+    """Draws `power_w` for `duration_s` a call, and gives its input back.
+
+    Args:
+        gpus: the simulated devices; the first one works.
+        duration_s: time of a call.
+        power_w: power while it runs, idle included.
+        clock: what to wait on; None: real time.
+        drift: the power above idle is `drift(time_s)` times as much at a time.
+    """
+
+    def __init__(
+        self,
+        gpus: SimulatedNvml,
+        duration_s: float,
+        power_w: float,
+        clock: FollowedClock | None = None,
+        drift: Any = None,
+    ) -> None:
+        super().__init__()
+        self.duration_s, self.power_w = duration_s, power_w
+        self._clock, self._drift = clock, drift
+        two = ctypes.c_double * 2
+        self._durations, self._powers = two(duration_s, 1.0), two(power_w, IDLE_W)
+        self._play = gpus._library.simulated_nvml_play
+        self._device, self._count, self._once = ctypes.c_uint(0), ctypes.c_uint(2), ctypes.c_int(0)
+        # Above idle, so far. An array, since replay puts back what a repeat changes in attributes.
+        self._drawn_j = np.zeros(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        start_s = time.perf_counter() if self._clock is None else self._clock.now_s()
+        if self._drift is not None:
+            self._powers[0] = IDLE_W + (self.power_w - IDLE_W) * self._drift(start_s)
+        self._drawn_j[0] += (self._powers[0] - IDLE_W) * self.duration_s
+        self._play(
+            self._device,
+            ctypes.c_double(start_s),
+            self._count,
+            self._durations,
+            self._powers,
+            self._once,
+        )
+        if self._clock is not None:
+            self._clock.advance(self.duration_s)
+            return x
+        while time.perf_counter() < start_s + self.duration_s:
+            pass
+        return x
+
+
+def kernels(
+    gpus: SimulatedNvml, count: int, *, clock: Any = None, drift: Any = None, seed: int = 0
+) -> nn.Sequential:
+    """Kernels of 20 us to 1 ms, evenly in their logarithm, and of 150 to 700 W, at random."""
+    random = np.random.default_rng(seed)
+    durations_s = np.exp(random.uniform(np.log(20e-6), np.log(1e-3), count))
+    powers_w = random.uniform(150.0, 700.0, count)
+    return nn.Sequential(
+        *(
+            Kernel(gpus, float(duration_s), float(power_w), clock, drift)
+            for duration_s, power_w in zip(durations_s, powers_w, strict=True)
+        )
+    ).eval()
+
+
+class Passes:
+    """A loader of so many batches that a model of kernels runs for about `duration_s`.
+
+    Without a warm-up, `drawn_j` is what the kernels drew above idle while it was gone through.
+    """
+
+    def __init__(self, model: nn.Sequential, duration_s: float) -> None:
+        self._model = model
+        self._count = round(duration_s / sum(layer.duration_s for layer in model))
+        self.drawn_j = np.zeros(len(model))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self):
+        before_j = self._drawn_j()
+        for _ in range(self._count):
+            yield torch.zeros(1)
+        self.drawn_j = self._drawn_j() - before_j
+
+    def _drawn_j(self):
+        return np.array([float(layer._drawn_j[0]) for layer in self._model])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A profile of kernels beside the truth, each of shape (layers,)."""
+
+    truth_j: np.ndarray
+    estimate_j: np.ndarray
+    std_j: np.ndarray
+
+    @classmethod
+    def of(cls, profile, passes: Passes) -> Verdict:
+        """The truth is what the kernels drew in the profiled run, and idle in all of their time."""
+        rows = [row for row in profile.layers if row.name]
+        return cls(
+            passes.drawn_j + IDLE_W * np.array([row.time_s for row in rows]),
+            np.array([row.energy_j for row in rows]),
+            np.array([row.energy_j_std for row in rows]),
+        )
+
+    @property
+    def misattributed(self) -> float:
+        """Sum of what is on the wrong layer over the sum of all."""
+        return float(np.sum(np.abs(self.estimate_j - self.truth_j)) / np.sum(self.truth_j))
+
+    @property
+    def worst(self) -> float:
+        """Largest relative error of a layer that holds at least 1 % of the energy."""
+        large = self.truth_j >= 0.01 * np.sum(self.truth_j)
+        return float(np.max(np.abs(self.estimate_j / self.truth_j - 1.0)[large]))
+
+    @property
+    def covered(self) -> float:
+        """Share of the layers whose truth lies within two standard deviations."""
+        return float(np.mean(np.abs(self.estimate_j - self.truth_j) <= 2.0 * self.std_j))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.misattributed:.2%} misattributed, worst {self.worst:.2%}, "
+            f"{self.covered:.0%} within two standard deviations"
+        )

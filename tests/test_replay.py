@@ -1,0 +1,509 @@
+"""Replay: its mathematics exactly, what it leaves as it was, and the whole against the truth."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from simulated_model import FollowedClock, Kernel, Passes, Verdict, kernels
+from torch import nn
+
+import pywatt
+from pywatt import _core
+from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.modules import module_entries
+from pywatt.replay.blocks import Block, BlockEnergies, Readings, solve
+from pywatt.replay.calls import Intercept, NotRepeatable, Repeater
+from pywatt.replay.closing import NameEnergies, close
+from pywatt.replay.equal import work_of
+from pywatt.replay.rounds import combine, next_round
+from pywatt.replay.state import copy_tensors
+from pywatt.spans import CallPaths
+
+IDLE_W = 60.0
+
+
+# The mathematics of blocks.
+
+CALL_J = {0: 0.5, 1: 0.02}
+CALL_S = {0: 1e-3, 1: 1e-4}
+
+
+def blocks_in_turn(count, length_s=0.25, gap_s=0.083):
+    """Blocks of two works in turn, with idle between."""
+    blocks = []
+    for b in range(count):
+        start_s, work = b * (length_s + gap_s), b % 2
+        calls = length_s / CALL_S[work]
+        blocks.append(Block(work, np.array([start_s, start_s + length_s]), np.array([0.0, calls])))
+    return blocks
+
+
+def true_energy_j(blocks, time_s):
+    calls = [CALL_J[b.work] * np.interp(time_s, b.mark_s, b.done) for b in blocks]
+    return IDLE_W * time_s + np.sum(calls, axis=0)
+
+
+def readings_every(blocks, period_s, window_s, **changes):
+    end_s = np.arange(window_s, blocks[-1].end_s, period_s)
+    power_w = true_energy_j(blocks, end_s) - true_energy_j(blocks, end_s - window_s)
+    fields = {
+        "start_s": end_s - window_s,
+        "end_s": end_s,
+        "power_w": power_w / window_s,
+        "edge_std_s": np.full(len(end_s), 1e-4),
+        "counted": False,
+        "inside_only": False,
+        "noise_w": 1e-3,
+    }
+    return Readings(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("period_s", "window_s", "length_s"),
+    [(0.1, 0.025, 0.25), (0.1, 0.1, 0.25), (0.02, 0.01, 0.25), (0.1, 1.0, 0.6)],
+)
+def test_energy_of_a_call_from_the_readings_of_its_blocks(period_s, window_s, length_s):
+    blocks = blocks_in_turn(12, length_s)
+    found = solve([readings_every(blocks, period_s, window_s)], blocks)
+    told = np.isfinite(found.call_j)
+    assert np.count_nonzero(told) >= 10
+    expected_j = np.array([CALL_J[b.work] for b in blocks])
+    assert found.call_j[told] == pytest.approx(expected_j[told], rel=1e-3)
+    assert found.idle_w == pytest.approx(IDLE_W, rel=1e-3)
+
+
+def test_a_counter_and_a_power_are_used_together():
+    blocks = blocks_in_turn(12)
+    counter = readings_every(blocks, 0.1, 0.1, counted=True)
+    power = readings_every(blocks, 0.1, 0.025)
+    alone, both = solve([counter], blocks), solve([counter, power], blocks)
+    assert np.all(both.call_j_std[1:-1] <= alone.call_j_std[1:-1])
+    expected_j = np.array([CALL_J[b.work] for b in blocks])
+    assert both.call_j[1:-1] == pytest.approx(expected_j[1:-1], rel=2e-3)
+
+
+def test_of_an_unknown_window_only_what_lies_inside_a_block_counts():
+    """The true window is 25 ms, its bound 200 ms: whatever crosses an edge must not count."""
+    blocks = blocks_in_turn(12, length_s=0.33, gap_s=0.25)
+    seen = readings_every(blocks, 0.1, 0.025)
+    bound = readings_every(blocks, 0.1, 0.025, start_s=seen.end_s - 0.2, inside_only=True)
+    found = solve([bound], blocks)
+    told = np.isfinite(found.call_j)
+    assert np.any(told)
+    expected_j = np.array([CALL_J[b.work] for b in blocks])
+    assert found.call_j[told] == pytest.approx(expected_j[told], rel=1e-3)
+
+
+def test_a_block_that_no_reading_saw_is_not_told():
+    blocks = blocks_in_turn(12)
+    readings = readings_every(blocks, 0.1, 0.025)
+    unseen = (readings.end_s < blocks[3].start_s) | (readings.start_s > blocks[3].end_s)
+    columns = {
+        name: getattr(readings, name)[unseen]
+        for name in ("start_s", "end_s", "power_w", "edge_std_s")
+    }
+    found = solve([Readings(**columns, counted=False, inside_only=False, noise_w=1e-3)], blocks)
+    assert math.isnan(found.call_j[3])
+    assert not math.isnan(found.call_j[5])
+
+
+def test_no_readings_tell_nothing():
+    assert solve([], blocks_in_turn(2)) is None
+
+
+# Rounds.
+
+
+def test_the_spread_of_blocks_is_the_uncertainty():
+    blocks = [Block(0, np.array([float(b), b + 1.0]), np.array([0.0, 10.0])) for b in range(4)]
+    energies = BlockEnergies(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 1e-3), IDLE_W, 0.1)
+    found = combine(blocks, energies, 2)
+    assert found.call_j[0] == pytest.approx(1.0)
+    # Alone, the pool is its own: the square root of 0.02 / 3, over 4 blocks.
+    assert found.call_j_std[0] == pytest.approx(math.sqrt(0.02 / 3 / 4))
+    assert found.blocks[0] == pytest.approx(4.0)
+    assert math.isnan(found.call_j[1])
+
+
+def test_blocks_go_where_they_help_most():
+    weight, spread = np.array([10.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.01])
+    assert sorted(next_round(weight, spread, np.zeros(3), 6)) == [0, 0, 1, 1, 2, 2]
+    assert next_round(weight, spread, np.full(3, 2.0), 3) == [0, 0, 0]
+    # One that varies a lot needs more than one of the same energy that does not.
+    noisy = next_round(np.ones(3), np.array([0.01, 0.05, 0.01]), np.full(3, 2.0), 2)
+    assert noisy == [1, 1]
+
+
+# Closing the sum.
+
+# A container (0) around two leaves (1, 2), called 10 times.
+PATHS = CallPaths.of(
+    np.array([0, 1, 2], np.int32), np.array([-1, 0, 0], np.int32), np.array([True, True, True])
+)
+TIMES = PathTimes(np.full(3, 10.0), np.array([5.0, 1.0, 3.0]), np.array([1.0, 1.0, 3.0]))
+
+
+def closed(call_j, total_j, total_std=0.0, duration_s=5.0):
+    names = NameEnergies(np.array(call_j), 0.01 * np.array(call_j), IDLE_W, 0.0)
+    return close(names, PATHS, TIMES, duration_s, WindowEnergy(total_j, total_std))
+
+
+def test_idle_goes_by_time_and_the_rest_by_replay():
+    # Above idle 200 J, 100 J of the first leaf, 70 J of the second: 30 J are the container's own.
+    energies, closure = closed([20.0, 10.0, 7.0], 200.0 + 5.0 * IDLE_W)
+    assert energies.self_energy_j == pytest.approx([90.0, 160.0, 250.0])
+    assert energies.energy_j == pytest.approx([500.0, 160.0, 250.0])
+    assert energies.outside_j == pytest.approx(0.0, abs=1e-9)
+    assert closure.factor == pytest.approx(1.0)
+
+
+def test_the_sum_is_what_was_measured():
+    energies, closure = closed([20.0, 10.0, 7.0], 550.0, total_std=5.5)
+    assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(550.0)
+    assert closure.factor == pytest.approx(1.1)
+    assert closure.factor_std >= 5.5 / 500.0
+    assert energies.self_energy_j == pytest.approx([99.0, 176.0, 275.0])
+
+
+def test_what_was_not_replayed_takes_the_remainder():
+    energies, closure = closed([math.nan, 10.0, math.nan], 500.0)
+    assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
+    # 60 W of idle and the 100 J of replay, give or take the little that the correction moves.
+    assert energies.self_energy_j[1] == pytest.approx(160.0, rel=0.01)
+    assert energies.self_energy_j_std[2] > 0.2 * energies.self_energy_j[2]
+    assert energies.self_energy_j_std[1] < 0.05 * energies.self_energy_j[1]
+    assert closure.factor == pytest.approx(1.0, abs=0.01)
+
+
+def test_time_outside_has_idle_power():
+    energies, _ = closed([20.0, 10.0, 7.0], 200.0 + 8.0 * IDLE_W, duration_s=8.0)
+    assert energies.outside_j == pytest.approx(3.0 * IDLE_W)
+
+
+# Equal work.
+
+
+class Placed(nn.Module):
+    def __init__(self, layer_idx, window=4):
+        super().__init__()
+        self.layer_idx, self.window = layer_idx, window
+
+
+def same(one, other, x=None, y=None, **kwargs):
+    x = torch.zeros(4, 8) if x is None else x
+    y = x if y is None else y
+    return work_of(one, (x,), {}) == work_of(other, (y,), kwargs)
+
+
+def test_equal_modules_do_equal_work_whatever_their_values():
+    assert same(nn.Linear(8, 8), nn.Linear(8, 8), torch.zeros(4, 8), torch.ones(4, 8))
+    assert same(Placed(0), Placed(7))
+    stacks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(2)]
+    assert same(*stacks)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Linear(8, 9),
+        nn.Linear(8, 8, bias=False),
+        nn.Linear(8, 8, dtype=torch.float64),
+        nn.Linear(8, 8).requires_grad_(False).eval(),
+        nn.Identity(),
+    ],
+)
+def test_other_modules_do_other_work(other):
+    assert not same(nn.Linear(8, 8), other)
+
+
+def test_other_arguments_are_other_work():
+    layer = nn.Linear(8, 8)
+    x = torch.zeros(4, 8)
+    assert not same(layer, layer, x, torch.zeros(5, 8))
+    assert not same(layer, layer, x, x.double())
+    assert not same(layer, layer, x, torch.zeros(8, 4).t())
+    assert not same(layer, layer, x, x, scale=2.0)
+    assert not same(Placed(0, window=4), Placed(0, window=8))
+
+
+# What a repeated call leaves as it was.
+
+
+def repeated(module, *args, duration_s=0.02, **kwargs):
+    """Repeat the one call of a module in a block; gives the block and the call's own output."""
+    (entry, *_) = module_entries(module)
+    clock = _core.steady_clock()
+    found = SimpleNamespace(block=None)
+
+    def see(args, kwargs):
+        if found.block is None:
+            found.block = "begun"
+            repeater = Repeater(module, intercept.run, args, kwargs, entry.device, clock)
+            found.block = repeater.block(3, duration_s)
+
+    with Intercept(entry, see) as intercept:
+        output = module(*args, **kwargs)
+    return found.block, output
+
+
+def test_a_block_knows_its_calls_and_their_time():
+    block, _ = repeated(nn.Identity(), torch.zeros(1))
+    assert block.work == 3
+    assert block.calls > 10
+    assert np.all(np.diff(block.mark_s) >= 0)
+    assert np.all(np.diff(block.done) >= 0)
+    assert 0.02 <= block.end_s - block.start_s < 1.0
+
+
+def test_buffers_of_training_and_random_states_are_as_after_one_call():
+    module = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5)).train()
+    twin, x = copy.deepcopy(module), torch.randn(16, 8)
+    torch.manual_seed(5)
+    expected = twin(x)
+    torch.manual_seed(5)
+    _, output = repeated(module, x)
+    assert torch.equal(output, expected)
+    assert module[0].num_batches_tracked == 1
+    assert torch.equal(module[0].running_mean, twin[0].running_mean)
+    assert torch.equal(torch.rand(3), _rand_after(lambda: twin(x), 5))
+
+
+def _rand_after(work, seed):
+    torch.manual_seed(seed)
+    work()
+    return torch.rand(3)
+
+
+def test_gradients_are_as_without_it():
+    module, x = nn.Linear(8, 8), torch.randn(4, 8, requires_grad=True)
+    expected = torch.autograd.grad(module(x).sum(), [*module.parameters(), x])
+    _, output = repeated(module, x)
+    assert module.weight.grad is None
+    found = torch.autograd.grad(output.sum(), [*module.parameters(), x])
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        return x.add_(1.0)
+
+
+def test_a_module_that_works_in_place_spares_its_input():
+    x = torch.zeros(4)
+    _, output = repeated(InPlace(), x)
+    assert torch.equal(x, torch.ones(4))
+    assert output is x
+
+
+class Cached(nn.Module):
+    """Appends to a cache that it is given, as transformers' attention does, and counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.lengths = 0, []
+
+    def forward(self, x, cache):
+        self.seen += 1
+        cache.keys.append(x)
+        self.lengths.append(len(cache.keys))
+        cache.total.add_(x.sum())
+        return torch.cat(cache.keys)
+
+
+def test_caches_and_attributes_are_as_after_one_call():
+    module, cache = Cached(), SimpleNamespace(keys=[torch.ones(1)], total=torch.zeros(()))
+    block, output = repeated(module, torch.ones(1), cache)
+    assert block.calls > 10
+    assert torch.equal(output, torch.ones(2))
+    assert len(cache.keys) == 2
+    assert cache.total == 1.0
+    assert (module.seen, module.lengths) == (1, [2])
+
+
+class WritesItsWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.weight.add_(1.0)
+        return x
+
+
+def test_a_module_that_writes_into_its_parameters_is_refused():
+    with pytest.raises(NotRepeatable, match="parameters"):
+        repeated(WritesItsWeight(), torch.zeros(1))
+
+
+def test_copies_keep_layout_and_identity():
+    x, expanded = torch.zeros(8, 4).t(), torch.zeros(1).expand(5)
+    sliced = torch.arange(10.0)[::2]
+    one, two, (three, four), kept = copy_tensors((x, x, [sliced, expanded], "text"))
+    assert one is two
+    assert one is not x
+    assert one.stride() == x.stride()
+    assert three.stride() == sliced.stride()
+    assert torch.equal(three, sliced)
+    assert four.stride() == (0,)
+    assert kept == "text"
+
+
+def test_an_intercept_leaves_nothing_behind():
+    module = nn.Linear(2, 2)
+    before = dict(module.__dict__)
+    with Intercept(module_entries(module)[0], lambda args, kwargs: None):
+        module(torch.zeros(1, 2))
+    assert module.__dict__ == before
+
+
+# The whole, on the simulated GPU.
+
+SENSORS = {
+    "100/25 and counter": {},
+    "100/25": {"has_counter": 0},
+    "100/100": {"has_counter": 0, "window_s": 0.1},
+    "20/10": {"has_counter": 0, "update_period_s": 0.02, "window_s": 0.01},
+    "100/1000": {"has_counter": 0, "has_instant": 0},
+    "counter": {"has_instant": 0, "has_average": 0, "has_power_usage": 0},
+}
+
+
+def replay(gpus, count, budget_s, *, scripted, run_s=5.0, seed=1, drift=None, **sensor):
+    gpus.configure(phase_s=0.0317 * seed, counter_phase_s=0.0711 * seed, **sensor)
+    clock = FollowedClock(gpus) if scripted else None
+    model = kernels(gpus, count, clock=clock, drift=drift, seed=seed)
+    passes = Passes(model, run_s)
+    profile = pywatt.profile(
+        model,
+        passes,
+        warmup=0,
+        sensors="nvml:0",
+        method="replay",
+        budget_s=budget_s,
+        clock=clock,
+    )
+    return profile, Verdict.of(profile, passes)
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_layers_far_below_the_sensors_resolution(gpus, sensor):
+    """On a machine that does nothing else: what is left is the method's own error."""
+    # A window of 1 s takes long to be told, and each block as well.
+    budget_s = 30.0 if sensor == "100/1000" else 12.0
+    profile, verdict = replay(gpus, 8, budget_s, scripted=True, run_s=3.0, **SENSORS[sensor])
+    assert profile.method == "replay"
+    assert verdict.misattributed < 0.002, str(verdict)
+    assert profile.closure == pytest.approx(1.0, abs=0.002)
+    assert profile.closure_std > 0
+    own_j = sum(layer.self_energy_j for layer in profile.layers)
+    assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
+
+
+def test_noise_and_drift(gpus):
+    """5 % of slow drift is more than the sum can correct: the rows' own deviations say so."""
+
+    def drift(time_s):
+        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
+
+    _, verdict = replay(gpus, 6, 20.0, scripted=True, run_s=3.0, drift=drift, noise_w=1.0)
+    assert verdict.misattributed < 0.03, str(verdict)
+    assert verdict.covered >= 0.7, str(verdict)
+
+
+def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 12, clock=clock, seed=2)
+    passes = Passes(model, 1.0)
+    profile = pywatt.profile(
+        model,
+        passes,
+        warmup=0,
+        sensors="nvml:0",
+        method="replay",
+        budget_s=3.0,
+        clock=clock,
+    )
+    assert any("budget_s=3" in note for note in profile.notes)
+    # What was left out has a wide deviation, and still the sum is what was measured.
+    own_j = sum(layer.self_energy_j for layer in profile.layers)
+    assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
+    shares = [layer.energy_j_std / layer.energy_j for layer in profile.layers if layer.name]
+    assert max(shares) > 0.2
+
+
+def test_a_replay_that_the_run_contradicts_is_not_believed():
+    energies, closure = closed([40.0, 20.0, 14.0], 200.0 + 5.0 * IDLE_W)
+    assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
+    assert closure.factor == pytest.approx(500.0 / 700.0)
+    assert np.all(energies.self_energy_j_std > 0.15 * energies.self_energy_j)
+
+
+def test_equal_layers_of_a_model_are_replayed_together(gpus):
+    clock = FollowedClock(gpus)
+    gpus.configure(counter_phase_s=0.03)
+    model = nn.Sequential(*(Kernel(gpus, 0.0005, 300.0, clock) for _ in range(6))).eval()
+    passes = Passes(model, 1.0)
+    profile = pywatt.profile(
+        model,
+        passes,
+        warmup=0,
+        sensors="nvml:0",
+        method="replay",
+        budget_s=6.0,
+        clock=clock,
+    )
+    assert any("1 kinds of equal modules" in note for note in profile.notes)
+    assert not any("not replayed" in note for note in profile.notes)
+    assert Verdict.of(profile, passes).misattributed < 0.002
+
+
+def test_only_profile_replays():
+    with pywatt.Profiler(nn.Identity(), method="replay") as p:
+        pass
+    assert any("only pywatt.profile can" in note for note in p.result().notes)
+
+
+def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):
+    profile, _ = replay(gpus, 3, 5.0, scripted=True, run_s=1.0)
+    profile.save(tmp_path / "run.json")
+    assert pywatt.load(tmp_path / "run.json").closure_std == profile.closure_std
+
+
+@pytest.mark.parametrize("budget_s", [0.0, -1.0, math.nan, math.inf])
+def test_a_budget_is_a_time(budget_s):
+    with pytest.raises(pywatt.ArgumentError, match="budget_s"):
+        pywatt.profile(nn.Linear(2, 2), [torch.zeros(1, 2)], method="replay", budget_s=budget_s)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_twenty_layers_in_real_time(gpus, sensor):
+    profile, verdict = replay(gpus, 20, 30.0, scripted=False, **SENSORS[sensor])
+    print(f"{sensor}: {verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    most = 0.01 if sensor == "100/25 and counter" else 0.02
+    assert verdict.misattributed < most, str(verdict)
+    if sensor == "100/25 and counter":
+        assert verdict.worst < 0.05, str(verdict)
+
+
+@pytest.mark.slow
+def test_a_slow_sensor_with_noise_and_drift_in_real_time(gpus):
+    def drift(time_s):
+        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
+
+    profile, verdict = replay(
+        gpus, 20, 30.0, scripted=False, drift=drift, noise_w=1.0, call_latency_s=0.001
+    )
+    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    assert verdict.misattributed < 0.03, str(verdict)
+
+
+@pytest.mark.slow
+def test_fifty_layers_in_real_time(gpus):
+    profile, verdict = replay(gpus, 50, 110.0, scripted=False)
+    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    assert verdict.misattributed < 0.02, str(verdict)
