@@ -203,7 +203,7 @@ def test_the_std_of_overlap_covers_what_leaks_over_edges(kind, call_s):
     named = zip("ab" * (calls // 2), edge_s[:-1], edge_s[1:], strict=True)
     spans = Spans.of([Span(*span) for span in named])
 
-    energies = overlapped(trace, spans, 0.0, edge_s[-1], period_s=1e-3)
+    energies = overlapped(trace, spans, 0.0, edge_s[-1])
     wrong_j = energies.energy_j - [np.sum(np.diff(true_j)[k::2]) for k in (0, 1)]
     assert np.all(np.abs(wrong_j) < 2.0 * energies.energy_j_std)
     assert np.all(energies.energy_j_std < 3.0 * calls * 200.0 * 1e-3 / 6)  # of a sixth of the step
