@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from pywatt.errors import BatchError
 
@@ -28,6 +29,8 @@ def call_model(model: nn.Module, batch: Any) -> Any:
     Raises:
         BatchError: a batch of another kind.
     """
+    if isinstance(batch, PackedSequence):  # a tuple by its type only
+        return model(batch)
     if isinstance(batch, (tuple, list)) and batch:
         batch = batch[0]
         if not isinstance(batch, Mapping):
@@ -63,7 +66,8 @@ def explained(batch: Any) -> Iterator[None]:
 def describe(batch: Any) -> str:
     """Describe a batch by types and shapes, for messages."""
     if isinstance(batch, torch.Tensor):
-        return f"a tensor of shape {tuple(batch.shape)} and type {batch.dtype}"
+        shape = f"shape {tuple(batch.shape)}" if _has_shape(batch) else "no one shape"
+        return f"a tensor of {shape} and type {batch.dtype}"
     if isinstance(batch, Mapping):
         return "a mapping with " + ", ".join(f"{k!r}: {describe(v)}" for k, v in batch.items())
     if isinstance(batch, (tuple, list)):
@@ -120,8 +124,10 @@ def _moved(batch: Any, device: torch.device, *, anew: bool) -> Any:
 
 def samples_in(batch: Any) -> int | None:
     """Return the size of the first dimension of the first tensor; None where there is none."""
+    if isinstance(batch, PackedSequence):
+        return int(batch.batch_sizes[0])
     if isinstance(batch, torch.Tensor):
-        return int(batch.shape[0]) if batch.dim() > 0 else 1
+        return int(batch.size(0)) if batch.dim() > 0 else 1
     items = batch.values() if isinstance(batch, Mapping) else batch
     if isinstance(batch, (Mapping, tuple, list)):
         for item in items:
@@ -129,6 +135,11 @@ def samples_in(batch: Any) -> int | None:
             if samples is not None:
                 return samples
     return None
+
+
+def _has_shape(tensor: torch.Tensor) -> bool:
+    """Tell whether all dimensions have one size, which nested tensors' have not."""
+    return not (tensor.is_nested and tensor.layout == torch.strided)
 
 
 class Accuracy:
@@ -151,7 +162,10 @@ class Accuracy:
         if callable(self._of):
             self._add_users(self._of, output, batch)
         else:
-            self._add_top1(output, batch)
+            try:
+                self._add_top1(output, batch)
+            except Exception as error:  # types that torch cannot compare must not end the run
+                self.note = f"accuracy is unavailable: top-1 cannot be found here: {error!r:.200}"
 
     def _add_users(self, of: AccuracyOf, output: Any, batch: Any) -> None:
         try:
@@ -212,5 +226,7 @@ def _logits(output: Any) -> torch.Tensor | None:
     elif isinstance(output, (tuple, list)) and output:
         output = output[0]
     if isinstance(output, torch.Tensor) and output.dim() == 2 and output.is_floating_point():
+        if not _has_shape(output):
+            return None
         return output if output.shape[1] > 1 else None
     return None

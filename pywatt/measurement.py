@@ -22,6 +22,7 @@ from pywatt.attribution.source import (
     unknowns,
 )
 from pywatt.errors import ArgumentError, PywattError
+from pywatt.interrupts import uninterrupted
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.renderers.encoding import encodable
 from pywatt.sensors import SensorChoice, SensorInfo, select
@@ -81,9 +82,14 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
             measurement = self._ready.pop()
         except IndexError:
             measurement = _open(**self._options)
-        measurement._begin()
         self._entered.stack.append(measurement)
-        return measurement
+        try:
+            measurement._begin()
+            return measurement
+        except BaseException:
+            measurement._end()
+            self._entered.stack.pop()
+            raise
 
     def __exit__(
         self,
@@ -92,7 +98,13 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         traceback: TracebackType | None,
     ) -> None:
         """End, also after an exception; what was measured until then is kept."""
-        self._entered.stack.pop()._end()
+        try:
+            self._entered.stack[-1]._end()
+        except BaseException:
+            self._entered.stack[-1]._end()  # Ctrl-C came just before it was held back
+            raise
+        finally:
+            self._entered.stack.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Measure every call of `function`; its `measurement` is that of the last finished call.
@@ -116,12 +128,15 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         @functools.wraps(function)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             measurement = _open(**options)
-            measurement._begin()
             try:
+                measurement._begin()
                 return function(*args, **kwargs)
             finally:
-                measurement._end()
-                measured.measurement = measurement  # type: ignore[attr-defined]
+                try:
+                    measurement._end()
+                finally:
+                    measurement._end()  # Ctrl-C can come just before it is held back
+                    measured.measurement = measurement  # type: ignore[attr-defined]
 
         measured.measurement = None  # type: ignore[attr-defined]
         return measured
@@ -157,15 +172,19 @@ class Measurement:
         return self._start_s is not None
 
     def _begin(self) -> None:
-        self._monitor.__enter__()
-        windows.activate(self)
-        self._start_s = self._monitor.clock.now_s()
+        with uninterrupted():
+            self._monitor.__enter__()
+            windows.activate(self)
+            self._start_s = self._monitor.clock.now_s()
 
     def _end(self) -> None:
-        self._end_s = self._monitor.clock.now_s()
-        windows.deactivate(self)
-        self._recorder.close_all()
-        self._monitor.stop_after(self._end_s)
+        with uninterrupted():
+            if self._end_s is not None:
+                return
+            self._end_s = self._monitor.clock.now_s()
+            windows.deactivate(self)
+            self._recorder.close_all()
+            self._monitor.stop_after(self._end_s)
 
     def open_window(self, name: str) -> Callable[[], None]:
         """Open a named window inside this measurement; returns what closes it."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from pywatt import _core
-from pywatt.errors import PywattError
+from pywatt.errors import ArgumentError, PywattError
 from pywatt.sensors import OpenSensor, SensorInfo
 from pywatt.trace import Quality, Trace
 
@@ -45,8 +45,12 @@ class Monitor:
         self._infos: dict[str, SensorInfo] = {
             info.name: info for sensor in self.sensors for info in sensor.infos
         }
+        try:
+            rate_hz = float(rate_hz)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"rate_hz is {rate_hz!r}: give readings a second") from error
         self._sampler = (
-            _core.Sampler([sensor.core for sensor in self.sensors], float(rate_hz), self.clock)
+            _core.Sampler([sensor.core for sensor in self.sensors], rate_hz, self.clock)
             if self.sensors
             else None
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ from pywatt.batches import (
 from pywatt.device_state import DeviceState, Moment, device_states
 from pywatt.errors import ArgumentError, BatchError, PywattError
 from pywatt.hooks import ModuleHooks
+from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.preserve import preserved_state
@@ -121,16 +123,23 @@ class Profiler:
         if self._start_s is not None:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._note_device_states("start")
-        with ExitStack() as undo:
-            undo.enter_context(self._monitor)
-            undo.enter_context(self._hooks)
-            undo.callback(windows.deactivate, self)
-            windows.activate(self)
-            self._start_s = self._clock.now_s()
-            # A frozen TorchScript module has no mode.
-            self._training = getattr(self._model, "training", False)
-            undo.pop_all()
-        return self
+        begun = ExitStack()
+        try:
+            with uninterrupted(), ExitStack() as undo:
+                undo.enter_context(self._monitor)
+                undo.enter_context(self._hooks)
+                undo.callback(windows.deactivate, self)
+                windows.activate(self)
+                self._start_s = self._clock.now_s()
+                # A frozen TorchScript module has no mode.
+                self._training = getattr(self._model, "training", False)
+                begun.push(undo.pop_all())
+            return self
+        except BaseException:
+            with uninterrupted():
+                begun.close()
+                self._start_s = None
+            raise
 
     def __exit__(
         self,
@@ -139,6 +148,25 @@ class Profiler:
         traceback: TracebackType | None,
     ) -> None:
         """Take the hooks off and stop; the user's exception goes on."""
+        try:
+            with uninterrupted():
+                self._leave(kind, error, traceback)
+        except BaseException as late:
+            self._make_sure(late)
+            raise
+
+    def _make_sure(self, error: BaseException) -> None:
+        """Leave after all where Ctrl-C came to `__exit__` before it was held back."""
+        if self._start_s is not None and self._end_s is None:
+            with uninterrupted():
+                self._leave(type(error), error, error.__traceback__)
+
+    def _leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         windows.deactivate(self)
         if kind is not None:
             self._notes += (f"the run ended early with {kind.__name__}: this is what was measured",)
@@ -300,12 +328,16 @@ def profile(
         Exception: whatever the model or the loader raises. What was measured until then is in the
             exception's `partial_profile`.
     """
-    if warmup < 0 or (max_batches is not None and max_batches < 1):
+    counts = (warmup, 0), (1 if max_batches is None else max_batches, 1)
+    if any(not isinstance(n, SupportsIndex) or operator.index(n) < least for n, least in counts):
         raise ArgumentError(
-            f"warmup is {warmup} and max_batches is {max_batches}; they must be at least 0 and 1"
+            f"warmup is {warmup!r} and max_batches is {max_batches!r}; they must be whole numbers "
+            "of at least 0 and 1"
         )
     if not (math.isfinite(budget_s) and budget_s > 0):
         raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")
+    if not (forward is None or callable(forward)):
+        raise ArgumentError(f"forward must be a function (model, batch), not {forward!r}")
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
     profiler = Profiler(
@@ -346,6 +378,7 @@ def profile(
                     profiler.step(moved, output)
                     advance()
         except BaseException as error:
+            profiler._make_sure(error)
             _keep_partial(error, profiler)
             raise
 
@@ -382,7 +415,7 @@ def _stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
 def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
     try:
         length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
-    except TypeError:
+    except Exception:  # whatever its __len__ says, the loader may be fine
         return max_batches
     return length if max_batches is None else min(length, max_batches)
 

@@ -305,6 +305,13 @@ def test_a_counter_comes_before_the_power():
     assert window_energy(Source("x", power), 0.0, 10.0).energy_j == pytest.approx(900.0)
 
 
+def test_two_readings_of_a_counter_do_not_tell_when_the_energy_flowed():
+    counter = Trace(time_s=[0.0, 3e-3], energy_j=[0.0, 0.03])
+    energy = window_energy(Source.of(counter), 1e-3, 2e-3)
+    assert energy.energy_j == pytest.approx(0.01)
+    assert energy.energy_j_std == pytest.approx(np.sqrt(2) * 0.03 / 6)
+
+
 def test_the_resolution_of_a_counter_is_in_its_std():
     trace = of_sensor("x", "counter", resolution=6.0)
     std_j = window_energy(Source.of(trace), 0.0, 10.0).energy_j_std

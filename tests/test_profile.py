@@ -174,6 +174,37 @@ def test_random_states_buffers_and_modes_are_as_before():
     assert [module.training for module in model] == [False, True, True, True, True]
 
 
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        torch.eye(3).to_sparse(),
+        torch.full((1,), float("nan")).expand(4),
+        torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    ],
+    ids=["sparse", "expanded", "jagged"],
+)
+def test_buffers_that_cannot_be_compared_or_written_to(buffer):
+    model = nn.Identity()
+    model.register_buffer("odd", buffer)
+    assert pywatt.profile(model, [X], **scripted()).batches == 1
+    assert model.odd is buffer
+
+
+def test_a_sparse_buffer_that_the_model_writes_to_is_put_back():
+    class Doubles(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weights", torch.eye(3).to_sparse())
+
+        def forward(self, x):
+            self.weights.mul_(2.0)
+            return x
+
+    model = Doubles()
+    pywatt.profile(model, [X], **scripted())
+    assert torch.equal(model.weights.to_dense(), torch.eye(3))
+
+
 def test_a_pending_backward_pass_still_works():
     model = nn.BatchNorm1d(8).eval()
     loss = model(X).sum()

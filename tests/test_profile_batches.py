@@ -100,6 +100,31 @@ def test_a_packed_sequence_keeps_its_type():
     assert row(profile, "").calls == 1
 
 
+def test_a_packed_sequence_is_one_input_of_so_many_sequences():
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 4), torch.ones(2, 4)])
+    seen = []
+    lstm = nn.LSTM(4, 4)
+    lstm.register_forward_hook(lambda module, given, output: seen.append(type(given[0])))
+    assert pywatt.profile(lstm, [packed], **scripted()).samples == 2
+    assert seen == [nn.utils.rnn.PackedSequence] * 2
+
+
+def test_a_batch_without_one_shape_is_counted_and_described():
+    nested = torch.nested.nested_tensor([torch.ones(3), torch.ones(2)])
+    assert pywatt.profile(nn.Identity(), [nested], **scripted()).samples == 2
+    with pytest.raises(pywatt.BatchError, match="a tensor of no one shape"):
+        pywatt.profile(nn.Linear(4, 4), [nested], **scripted())
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, ValueError, OverflowError])
+def test_a_loader_that_does_not_tell_its_length(error):
+    class Loader(list):
+        def __len__(self):
+            raise error
+
+    assert pywatt.profile(nn.Identity(), Loader([X, X]), **scripted()).batches == 2
+
+
 def answers(output=None, targets=(0, 1, 2, 3)):
     """Batches whose top-1 accuracy with nn.Identity is 3/4."""
     logits = torch.eye(4, 5)[[0, 1, 2, 0]] if output is None else output
@@ -141,3 +166,21 @@ def test_an_accuracy_that_cannot_be_is_left_out_and_said(accuracy, targets, said
     assert profile.score is None
     assert said in " ".join(profile.notes)
     assert "accuracy" in str(profile)
+
+
+@pytest.mark.parametrize(
+    ("output", "targets"),
+    [
+        (X, torch.zeros(4, dtype=torch.uint16)),
+        (X, torch.zeros(4, dtype=torch.long).to_sparse()),
+        (X.to(torch.float8_e4m3fn), torch.zeros(4, dtype=torch.long)),
+        (X.to_sparse(), torch.zeros(4, dtype=torch.long)),
+        (X.to("meta"), torch.zeros(4, dtype=torch.long)),
+    ],
+)
+def test_what_cannot_be_compared_has_no_accuracy_and_does_not_end_the_run(output, targets):
+    profile = pywatt.profile(
+        nn.Identity(), [(X, targets)], forward=lambda model, batch: output, **scripted()
+    )
+    assert profile.accuracy is None
+    assert any("accuracy is unavailable" in note for note in profile.notes)

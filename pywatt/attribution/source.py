@@ -224,7 +224,8 @@ def _edge_std_j(trace: Trace, time_s: float) -> float:
     most a quarter of their difference times T, a sixth in the mean over all moments.
     """
     k = int(np.searchsorted(trace.time_s, time_s, side="right"))
-    around = slice(max(0, k - 2), k + 2)
+    first = max(0, min(k - 2, len(trace) - 4))
+    around = slice(first, first + 4)
     times_s = trace.time_s[around]
     if len(times_s) < 2:
         return 0.0
@@ -232,5 +233,7 @@ def _edge_std_j(trace: Trace, time_s: float) -> float:
     if trace.power_w is not None:
         spread_w = float(np.ptp(trace.power_w[around]))
     else:
-        spread_w = float(np.ptp(np.diff(trace.energy_j[around]) / steps_s))
+        powers_w = np.diff(trace.energy_j[around]) / steps_s
+        # One interval tells nothing of how even it was: its power may have come all at once.
+        spread_w = float(np.ptp(powers_w)) if len(powers_w) > 1 else float(powers_w[0])
     return spread_w * float(np.max(steps_s)) / 6.0
