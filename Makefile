@@ -15,13 +15,14 @@ CPP_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 # setarch -R turns that off for the program, where the machine allows it.
 NO_ASLR := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
 
-.PHONY: help demo test core-test bench gpu-check lint format wheel wheel-test clean
+.PHONY: help demo test core-test accuracy bench gpu-check lint format wheel wheel-test clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo        the per-layer energy table of a small model trained on real data'
 	@echo 'make test        the core under ctest, also with sanitizers, then the Python tests'
 	@echo 'make bench       speeds, side by side, with their answers asserted'
+	@echo 'make accuracy    replay against the truth of simulated GPUs, in real time'
 	@echo 'make gpu-check   holds pywatt against the NVIDIA GPU of this machine, where there is one'
 	@echo 'make lint        formatting, style, types, and the stub of the native module'
 	@echo 'make format      rewrites the sources as make lint wants them'
@@ -74,8 +75,13 @@ core-test: $(CORE_BUILDS)
 # from here, they or a Python that they start would import the uncompiled pywatt/.
 test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 test: core-test $(VENV)/package.stamp
-	cd build && $(BIN)/pytest ../tests
+	cd build && $(BIN)/pytest ../tests -m "not accuracy"
 	cd build && $(BIN)/pytest ../tests -m gpu
+
+# Some minutes in real time on the simulated GPU; the figures are in docs/replay.md.
+accuracy: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
+accuracy: build/core $(VENV)/package.stamp
+	cd build && $(BIN)/pytest ../tests -m accuracy -s
 
 lint: $(VENV)/package.stamp
 	$(BIN)/ruff check
@@ -99,7 +105,7 @@ wheel-test: wheel build/core
 	$(PYTHON) -m venv --clear .venv-wheel
 	.venv-wheel/bin/python -m pip install --progress-bar off -c constraints.txt \
 	  "$$(echo dist/pywatt-*.whl)[test]"
-	cd build && ../.venv-wheel/bin/pytest ../tests
+	cd build && ../.venv-wheel/bin/pytest ../tests -m "not accuracy"
 
 clean:
 	rm -rf build dist .venv .venv-wheel

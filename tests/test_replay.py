@@ -479,7 +479,7 @@ def test_a_budget_is_a_time(budget_s):
         pywatt.profile(nn.Linear(2, 2), [torch.zeros(1, 2)], method="replay", budget_s=budget_s)
 
 
-@pytest.mark.slow
+@pytest.mark.accuracy
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_twenty_layers_in_real_time(gpus, sensor):
     profile, verdict = replay(gpus, 20, 30.0, scripted=False, **SENSORS[sensor])
@@ -490,7 +490,7 @@ def test_twenty_layers_in_real_time(gpus, sensor):
         assert verdict.worst < 0.05, str(verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.accuracy
 def test_a_slow_sensor_with_noise_and_drift_in_real_time(gpus):
     def drift(time_s):
         return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
@@ -502,7 +502,7 @@ def test_a_slow_sensor_with_noise_and_drift_in_real_time(gpus):
     assert verdict.misattributed < 0.03, str(verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.accuracy
 def test_fifty_layers_in_real_time(gpus):
     profile, verdict = replay(gpus, 50, 110.0, scripted=False)
     print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
