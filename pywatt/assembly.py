@@ -14,7 +14,14 @@ import torch
 from pywatt._core import __version__
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
+from pywatt.attribution.source import (
+    Source,
+    caveats,
+    energy_by_sensor,
+    sources_of,
+    total_energy,
+    unknowns,
+)
 from pywatt.batches import Accuracy
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
@@ -200,6 +207,7 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
+    yield from unknowns(sources, recording.start_s, recording.end_s)
     yield from caveats(sources)
     for device in hooks.devices:
         if device not in figures.covered:

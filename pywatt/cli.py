@@ -19,6 +19,7 @@ from pywatt.renderers.encoding import encodable
 
 USAGE_ERROR = 2
 _UNKNOWN_WIDTH = 100
+_LEAST_WIDTH = 40
 
 _DESCRIPTION = "Measures the energy of PyTorch models, layer by layer, and of any command."
 
@@ -180,9 +181,14 @@ def _run(
         rate_hz=DEFAULT_RATE_HZ if rate_hz is None else rate_hz,
     )
     _say(render(ran, _width(sys.stderr)))
-    if target is not None:
-        with _file_errors(target):
-            write_whole(target, (json.dumps(ran.to_dict(), indent=2) + "\n").encode())
+    try:
+        if target is not None:
+            with _file_errors(target):
+                write_whole(target, (json.dumps(ran.to_dict(), indent=2) + "\n").encode())
+    except PywattError as error:
+        if not ran.exit_status:
+            raise
+        _say(f"pywatt: error: {error}")  # the command's own failure is what the caller waits for
     return ran.exit_status
 
 
@@ -210,12 +216,16 @@ def _file_errors(target: Path) -> Iterator[None]:
 
 
 def _width(stream: TextIO | None) -> int:
-    """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere."""
+    """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere.
+
+    No less than `_LEAST_WIDTH`: in less, nothing could be shown.
+    """
+    columns = shutil.get_terminal_size(fallback=(_UNKNOWN_WIDTH, 40)).columns
     if "COLUMNS" not in os.environ and stream is not None:
         with contextlib.suppress(OSError):
             # 0: a terminal whose size nobody has set.
-            return os.get_terminal_size(stream.fileno()).columns or _UNKNOWN_WIDTH
-    return shutil.get_terminal_size(fallback=(_UNKNOWN_WIDTH, 40)).columns
+            columns = os.get_terminal_size(stream.fileno()).columns or _UNKNOWN_WIDTH
+    return max(columns, _LEAST_WIDTH)
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

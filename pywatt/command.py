@@ -54,6 +54,8 @@ def run(command: Sequence[str]) -> int:
         CommandError: it could not be started.
     """
     relay = _Relay()
+    if not command[0]:
+        raise _not_started("", FileNotFoundError(errno.ENOENT, "no name"))
     with relay.installed():
         try:
             pid = os.posix_spawnp(

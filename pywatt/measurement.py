@@ -13,7 +13,14 @@ import numpy as np
 
 from pywatt import _core, windows
 from pywatt.attribution.result import SpanEnergy, WindowEnergy
-from pywatt.attribution.source import Source, caveats, energy_by_sensor, sources_of, total_energy
+from pywatt.attribution.source import (
+    Source,
+    caveats,
+    energy_by_sensor,
+    sources_of,
+    total_energy,
+    unknowns,
+)
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.renderers.encoding import encodable
@@ -305,5 +312,5 @@ class _Energies:
             sources,
             total_energy(sources, start_s, end_s),
             energy_by_sensor(traces, infos, start_s, end_s),
-            (*notes, *sensor_notes, *caveats(sources)),
+            (*notes, *unknowns(sources, start_s, end_s), *sensor_notes, *caveats(sources)),
         )

@@ -24,6 +24,7 @@ __all__ = [
     "VisibleDevice",
     "device_of_torch",
     "devices",
+    "devices_and_refusals",
     "visible_devices",
 ]
 
@@ -37,6 +38,7 @@ _REMEDY = (
     "Install or load the NVIDIA driver (nvidia-smi must work), start a container with its GPUs "
     "(docker run --gpus all), or set PYWATT_NVML_LIBRARY to the path of libnvidia-ml.so.1."
 )
+_LIBRARY_VARIABLE = "PYWATT_NVML_LIBRARY"
 _WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 
 
@@ -77,18 +79,30 @@ def devices() -> tuple[NvmlDevice, ...]:
         NvmlUnavailable: no library or no driver.
         NvmlError: there are cards, and none of them can be asked.
     """
+    found, refusals = devices_and_refusals()
+    if refusals and not found:
+        told = "; ".join(f"GPU {index}: {reason}" for index, reason in refusals.items())
+        raise NvmlError(f"No NVIDIA GPU can be asked ({told}). {_REMEDY}")
+    return found
+
+
+def devices_and_refusals() -> tuple[tuple[NvmlDevice, ...], dict[int, str]]:
+    """All cards that can be asked, in NVML's order, and by index why each other one cannot be.
+
+    Raises:
+        NvmlUnavailable: no library or no driver.
+        NvmlError: the driver does not say how many cards there are.
+    """
     with _session() as nvml:
         driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
         found: list[NvmlDevice] = []
-        refusals: list[str] = []
+        refusals: dict[int, str] = {}
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 found.append(_describe(nvml, index, driver))
             except nvml.NVMLError as error:
-                refusals.append(f"GPU {index}: {error}")
-    if refusals and not found:
-        raise NvmlError(f"No NVIDIA GPU can be asked ({'; '.join(refusals)}). {_REMEDY}")
-    return tuple(found)
+                refusals[index] = str(error)
+    return tuple(found), refusals
 
 
 _find_devices = devices  # where an argument has that name
@@ -172,8 +186,10 @@ def _session() -> Iterator[ModuleType]:
     try:
         _preload()
         pynvml.nvmlInit()
-    except (OSError, pynvml.NVMLError) as error:
-        raise NvmlUnavailable(f"NVML cannot be used: {error}. {_REMEDY}") from error
+    except (OSError, UnicodeError, pynvml.NVMLError) as error:  # of a path that is no UTF-8
+        given = os.environ.get(_LIBRARY_VARIABLE)
+        library = f" ({_LIBRARY_VARIABLE} is {given!r})" if given else ""
+        raise NvmlUnavailable(f"NVML{library} cannot be used: {error}. {_REMEDY}") from error
     try:
         yield pynvml
     except pynvml.NVMLError as error:
@@ -189,7 +205,7 @@ def _preload() -> None:
     nvidia-ml-py opens "libnvidia-ml.so.1" by that name only; glibc then finds what is already
     loaded under it.
     """
-    path = os.environ.get("PYWATT_NVML_LIBRARY")
+    path = os.environ.get(_LIBRARY_VARIABLE)
     if path:
         ctypes.CDLL(path)
         return

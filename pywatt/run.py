@@ -11,7 +11,7 @@ import numpy as np
 from pywatt import command as commands
 from pywatt.attribution.lattice import is_fine
 from pywatt.attribution.result import WindowEnergy
-from pywatt.attribution.source import Source, sources_of, window_energy
+from pywatt.attribution.source import Source, sources_of, unknowns, window_energy
 from pywatt.monitor import Monitor
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.trace import Quality, Trace
@@ -122,7 +122,13 @@ def evaluate(
         sensors=infos,
         quality={name: t.quality for name, t in traces.items() if t.quality is not None},
         notes=tuple(
-            dict.fromkeys((*notes, *(f"{info.name}: {info.note}" for info in infos if info.note)))
+            dict.fromkeys(
+                (
+                    *notes,
+                    *unknowns(sources, start_s, end_s),
+                    *(f"{info.name}: {info.note}" for info in infos if info.note),
+                )
+            )
         ),
     )
 

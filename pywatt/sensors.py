@@ -183,7 +183,7 @@ def _find_nvml(found: list[OpenSensor], missing: list[MissingSensor]) -> None:
     from pywatt import nvml
 
     try:
-        devices = nvml.devices()
+        devices, refusals = nvml.devices_and_refusals()
         torch_device = {
             visible.device.index: f"cuda:{ordinal}"
             for ordinal, visible in enumerate(nvml.visible_devices(devices=devices))
@@ -192,8 +192,11 @@ def _find_nvml(found: list[OpenSensor], missing: list[MissingSensor]) -> None:
     except PywattError as error:
         missing.append(MissingSensor("nvml", str(error)))
         return
-    if not devices:
+    if not devices and not refusals:
         missing.append(MissingSensor("nvml", "the NVIDIA driver answers, but it sees no GPU"))
+    for index, refusal in refusals.items():
+        reason = f"the driver lists this GPU but cannot ask it: {refusal}; see dmesg and nvidia-smi"
+        missing.append(MissingSensor(f"nvml:{index}", reason))
     for device in devices:
         name = f"nvml:{device.index}"
         try:

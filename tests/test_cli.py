@@ -80,6 +80,7 @@ def test_run_says_what_cannot_be_started():
     for mode, name, status, words in [
         (0o755, "no-such-command", 127, "'no-such-command': command not found"),
         (0o755, "./no/such", 127, "'./no/such': command not found"),
+        (0o755, "", 127, "'': command not found"),
         (0o644, "./script", 126, "./script: cannot be run: Permission denied"),
         (0o755, "./script", 126, "./script: the interpreter that its first line names is missing"),
     ]:
@@ -228,6 +229,24 @@ def test_json_is_written_to_devices_not_in_their_place():
     assert json.loads(ran.stdout)["command"] == ["true"]
     assert pywatt("run", "--json", "/dev/null", "--", "true").returncode == 0
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(5, 5), (0, 2)])
+def test_a_command_s_own_status_goes_before_that_of_a_file_that_cannot_be_written(status, expected):
+    Path("gone").mkdir()
+    ran = pywatt("run", "--json", "gone/ran.json", "--", "sh", "-c", f"rmdir gone; exit {status}")
+    assert ran.returncode == expected
+    assert "energy" in ran.stderr
+    assert "pywatt: error: gone/ran.json cannot be written" in ran.stderr
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "7"])
+def test_the_figures_are_shown_on_the_narrowest_terminal(columns):
+    ran = pywatt("run", "--", "sh", "-c", "exit 3", COLUMNS=columns)
+    assert ran.returncode == 3
+    assert "energy" in ran.stderr
+    listed = pywatt("sensors", COLUMNS=columns)
+    assert (listed.returncode, "cpu:estimated" in listed.stdout) == (0, True)
 
 
 def test_help_has_an_example():

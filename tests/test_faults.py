@@ -84,6 +84,26 @@ def test_a_sensor_that_never_gives_a_reading_makes_the_sum_unknown(clock, value)
     assert ("reads failed" in note) == (value is FAILED)
 
 
+def test_errors_that_do_not_pass_are_told(clock):
+    sensor = readings([100.0] * 5 + [FAILED], domain="gpu")
+    with measure(clock, sensor) as m:
+        clock.advance(2.0)
+    assert m.energy_j is None
+    note = m.notes[0]
+    assert note.startswith("the energy of scripted is not known: its readings do not reach")
+    assert note.endswith("(17 reads failed)")
+    assert note in str(m)
+
+
+def test_a_counter_that_stands_still_is_told(clock):
+    with measure(clock, readings([7.0], kind="counter")) as m:
+        clock.advance(2.0)
+    assert m.energy_j is None
+    assert m.notes == (
+        "the energy of scripted is not known: its counter did not move: measure for longer",
+    )
+
+
 def test_a_silent_sensor_inside_another_does_not_matter(clock):
     silent = readings([LOST], name="core", domain="core", contained_in="healthy")
     healthy = ScriptedSensor([50.0], name="healthy", clock=clock)

@@ -261,6 +261,13 @@ def test_a_library_that_is_not_there_is_unavailable():
     assert "PYWATT_NVML_LIBRARY" in message
 
 
+@pytest.mark.parametrize("library", [b"/tmp/\xff/libnvidia-ml.so.1", b"libm.so.6"])
+def test_what_is_given_and_is_no_nvml_is_named(library):
+    kind, message = listed("", library=os.fsdecode(library))
+    assert kind == "NvmlUnavailable"
+    assert f"PYWATT_NVML_LIBRARY is {os.fsdecode(library)!r}" in message
+
+
 def test_unavailable_is_a_sensor_error():
     assert issubclass(nvml.NvmlUnavailable, NvmlError)
     assert issubclass(NvmlError, SensorError)

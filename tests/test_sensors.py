@@ -4,11 +4,13 @@ import pytest
 from simulated_nvml import SimulatedNvml
 
 import pywatt
-from pywatt import ArgumentError, ScriptedClock, SensorError
+from pywatt import ArgumentError, NvmlError, ScriptedClock, SensorError
+from pywatt._core import NvmlSensor
 from pywatt.nvml import MIG_NOTE
 from pywatt.sensors import discover, estimated_cpu, select
 
 COUNTER_RANGE_UJ = 1 << 40
+GPU_IS_LOST = 15
 
 
 @pytest.fixture
@@ -136,6 +138,11 @@ def test_reading_a_slow_driver_costs_what_it_costs(gpus):
     assert 0.002 <= by_name(pywatt.sensors())["nvml:0"].reading_cost_s < 0.02
 
 
+def test_a_path_that_is_no_text_is_an_error_of_ours(gpus):
+    with pytest.raises(NvmlError, match="could not be opened"):
+        NvmlSensor("nvml:0", "GPU-0", library_path=b"/tmp/\xff/libnvidia-ml.so.1")
+
+
 def test_a_gpu_without_any_meter_is_missing_with_the_reason(gpus):
     gpus.reset(2)
     gpus.configure(1, has_instant=0, has_average=0, has_power_usage=0, has_counter=0)
@@ -240,6 +247,20 @@ def test_auto_tells_of_a_card_that_fails_where_the_cpu_has_no_meter_either(gpus,
     card, cpu = select("auto", sys_root=str(tmp_path)).notes
     assert card.startswith("nvml:1 is not covered: ")
     assert cpu.startswith("no power meter covers the CPU, whose energy is left out")
+
+
+@pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetUUID"])
+def test_a_card_that_cannot_even_be_asked_is_told(gpus, tmp_path, function):
+    gpus.reset(2)
+    gpus.fail(function, GPU_IS_LOST, device=1)
+    (entry,) = [e for e in discover(sys_root=str(tmp_path)).missing if e.name.startswith("nvml")]
+    assert (entry.name, "GPU is lost" in entry.reason) == ("nvml:1", True)
+    assert select("auto", sys_root=str(tmp_path)).notes[0].startswith("nvml:1 is not covered: ")
+    gpus.fail(function, GPU_IS_LOST, device=0)
+    notes = select("auto", sys_root=str(tmp_path)).notes
+    assert [note[:6] for note in notes[:2]] == ["nvml:0", "nvml:1"]
+    with pytest.raises(SensorError, match=r"'nvml:0' cannot be read: .*GPU is lost"):
+        select("nvml:0")
 
 
 def test_a_named_cpu_without_a_meter_is_estimated_beside_a_gpu(gpus, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 #include "pywatt/errors.hpp"
 
+#include <cstring>
 #include <exception>
 
 #include "register.hpp"
@@ -8,9 +9,14 @@ namespace py = pybind11;
 
 namespace {
 
-/// The Python classes live in pywatt/errors.py, so that they exist without this module.
+/// The Python classes live in pywatt/errors.py, so that they exist without this module. A message may
+/// hold a path, and so bytes that are no UTF-8.
 void raise_as(const char* name, const std::exception& error) {
-  py::set_error(py::module_::import("pywatt.errors").attr(name), error.what());
+  const char* const what = error.what();
+  const auto text = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(what, static_cast<Py_ssize_t>(std::strlen(what)), "replace"));
+  if (!text) throw py::error_already_set();
+  PyErr_SetObject(py::module_::import("pywatt.errors").attr(name).ptr(), text.ptr());
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ const std::string& NvmlSensor::name() const noexcept { return impl_->name; }
 const std::vector<Channel>& NvmlSensor::channels() const noexcept { return impl_->channels; }
 const std::string& NvmlSensor::power_source() const noexcept { return impl_->power_source; }
 
-void NvmlSensor::read(double* values) {
+void NvmlSensor::read_alone(double* values) {
   Impl& impl = *impl_;
   if (!impl.library->of_this_process()) {
     try {

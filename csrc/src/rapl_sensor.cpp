@@ -56,16 +56,22 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
   return number;
 }
 
+std::string not_a_number(const std::string& file, std::string_view text) {
+  return file + " holds '" + std::string(text) + "', not a number of microjoules";
+}
+
 std::string read_text(const std::string& path) {
   File file(path);
   const auto text = file.is_open() ? file.text() : std::nullopt;
   return std::string(text.value_or(""));
 }
 
-/// Empty where an energy file can be opened and read.
+/// Empty where an energy file can be opened and read, and holds what it should.
 std::string problem_of(const std::string& energy_file) {
   File file(energy_file);
-  if (!file.is_open() || !file.text()) return rapl_problem(energy_file, errno);
+  const auto text = file.is_open() ? file.text() : std::nullopt;
+  if (!text) return rapl_problem(energy_file, errno);
+  if (!parse_number(*text)) return not_a_number(energy_file, *text);
   return "";
 }
 
@@ -187,8 +193,7 @@ struct RaplSensor::Impl {
       throw LostSensorError(what);
     }
     const auto number = parse_number(*text);
-    if (!number)
-      throw PassingSensorError(name + ": " + path + " holds '" + std::string(*text) + "', not a number");
+    if (!number) throw PassingSensorError(name + ": " + not_a_number(path, *text));
     return *number;
   }
 
@@ -221,7 +226,7 @@ RaplSensor::~RaplSensor() = default;
 const std::string& RaplSensor::name() const noexcept { return impl_->name; }
 const std::vector<Channel>& RaplSensor::channels() const noexcept { return impl_->channels; }
 
-void RaplSensor::read(double* values) {
+void RaplSensor::read_alone(double* values) {
   const std::uint64_t now_uj = impl_->read_uj();
   impl_->total_uj += impl_->gained_uj(now_uj);
   impl_->last_uj = now_uj;

@@ -105,7 +105,7 @@ const std::string& ScriptedSensor::name() const noexcept { return impl_->name; }
 
 const std::vector<Channel>& ScriptedSensor::channels() const noexcept { return impl_->channels; }
 
-void ScriptedSensor::read(double* values) {
+void ScriptedSensor::read_alone(double* values) {
   if (impl_->hung) impl_->block();
   *values = impl_->play ? impl_->play->value(impl_->channels.front().kind) : impl_->next_reading();
 }

@@ -32,9 +32,10 @@ class FunctionSensor final : public pywatt::Sensor {
 
   const std::string& name() const noexcept override { return name_; }
   const std::vector<pywatt::Channel>& channels() const noexcept override { return channels_; }
-  void read(double* values) override { read_(values); }
 
  private:
+  void read_alone(double* values) override { read_(values); }
+
   std::string name_;
   std::vector<pywatt::Channel> channels_;
   Read read_;

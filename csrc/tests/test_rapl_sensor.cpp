@@ -230,6 +230,17 @@ TEST(an_unreadable_zone_is_named) {
   CHECK(said == "rapl:package-1: " + zones[1].problem);
 }
 
+TEST(a_zone_that_holds_no_number_cannot_be_read) {
+  for (const std::string text : {"", "12abc", "-5", "99999999999999999999999"}) {
+    Sysfs sysfs;
+    sysfs.add("intel-rapl:0", "package-0", text);
+    const auto zones = find_rapl_zones(sysfs.root());
+    CHECK(zones.size() == 1);
+    CHECK(contains(zones[0].problem, "energy_uj holds '" + text + "', not a number"));
+    CHECK_THROWS(RaplSensor(zones[0]), SensorError);
+  }
+}
+
 TEST(a_zone_that_vanished_before_opening) {
   const Sysfs sysfs;
   sysfs.add("intel-rapl:0", "package-0", "1");

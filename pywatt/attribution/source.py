@@ -153,6 +153,22 @@ def caveats(sources: Iterable[Source]) -> Iterator[str]:
             )
 
 
+def unknowns(sources: Iterable[Source], start_s: float, end_s: float) -> Iterator[str]:
+    """Say why the energy of a window is not known, where the monitor has nothing to say."""
+    for source in sources:
+        if not source.traces or any(trace.ended is not None for trace in source.traces):
+            continue  # the monitor says why there is none, or why it ended
+        if window_energy(source, start_s, end_s) is not None:
+            continue
+        failed = sum(t.quality.failed_readings for t in source.traces if t.quality is not None)
+        if any(_reaches(trace, start_s, end_s) for trace in source.traces):
+            reason = "its counter did not move: measure for longer"
+        else:
+            reason = "its readings do not reach from the beginning to the end"
+        failures = f" ({failed} reads failed)" if failed else ""
+        yield f"the energy of {source.name} is not known: {reason}{failures}"
+
+
 def _reaches(trace: Trace, start_s: float, end_s: float) -> bool:
     """Tell whether a trace was read up to a window's edges, give or take a few readings."""
     slack_s = max(MAX_EDGE_GAP_S, 5.0 * poll_period_s(trace))

@@ -59,7 +59,7 @@ def _cells(info: SensorInfo) -> tuple[str, ...]:
         plain(info.name),
         info.kind,
         info.domain,
-        info.device or "any",
+        info.device or NOT_AVAILABLE,
         info.origin,
         _small(info.resolution, info.unit) if info.resolution else NOT_AVAILABLE,
         _period(info.update_period_s),

@@ -57,10 +57,11 @@ class EstimatedCpuSensor final : public Sensor {
 
   const std::string& name() const noexcept override;  ///< "cpu:estimated"
   const std::vector<Channel>& channels() const noexcept override;
-  void read(double* values) override;
   const CpuPowerModel& model() const noexcept;
 
  private:
+  void read_alone(double* values) override;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

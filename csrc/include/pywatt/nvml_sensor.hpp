@@ -25,12 +25,13 @@ class NvmlSensor final : public Sensor {
 
   const std::string& name() const noexcept override;
   const std::vector<Channel>& channels() const noexcept override;
-  void read(double* values) override;
 
   /// What is behind the power channel: "POWER_INSTANT", "POWER_AVERAGE", "nvmlDeviceGetPowerUsage", "".
   const std::string& power_source() const noexcept;
 
  private:
+  void read_alone(double* values) override;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -42,9 +42,10 @@ class RaplSensor final : public Sensor {
 
   const std::string& name() const noexcept override;
   const std::vector<Channel>& channels() const noexcept override;
-  void read(double* values) override;
 
  private:
+  void read_alone(double* values) override;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

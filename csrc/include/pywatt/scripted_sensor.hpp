@@ -58,7 +58,6 @@ class ScriptedSensor final : public Sensor {
 
   const std::string& name() const noexcept override;
   const std::vector<Channel>& channels() const noexcept override;
-  void read(double* values) override;
 
   /// Makes every read from now on block until `release` or destruction, as a hung driver does.
   void hang();
@@ -68,6 +67,8 @@ class ScriptedSensor final : public Sensor {
   double true_energy_j(double start_s, double end_s) const;
 
  private:
+  void read_alone(double* values) override;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <limits>
 #include <string>
 #include <vector>
@@ -25,7 +28,6 @@ struct Channel {
 };
 
 /// Something that can be read: a device with one or more channels, read together in one call.
-/// A sensor is read by one thread at a time.
 class Sensor {
  public:
   virtual ~Sensor() = default;
@@ -38,10 +40,19 @@ class Sensor {
 
   /// Writes one value per channel, in W or J; NaN for a channel that failed this time while others
   /// did not. Counters are already unwrapped: they only grow.
+  /// Several samplers may share a sensor: a thread waits while another one is reading.
   /// REQUIRES: `values` has room for channels().size() doubles.
   /// Throws PassingSensorError (try again), LostSensorError (never again), both SensorErrors.
   /// Never takes Python's GIL.
-  virtual void read(double* values) = 0;
+  void read(double* values);
+
+ private:
+  /// What `read` promises, called by one thread at a time.
+  virtual void read_alone(double* values) = 0;
+
+  /// The process in which a thread is reading; 0: none. Not a mutex, because a child that is forked
+  /// amid a read has nobody to unlock it: there, the parent's number is as good as none.
+  std::atomic<pid_t> reader_{0};
 };
 
 }  // namespace pywatt
