@@ -15,7 +15,7 @@ from pywatt.errors import PywattError
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# Those that ask a program to do something. Stopping and continuing (SIGTSTP, SIGCONT) do here what
+# Those that ask a program to do something, or to end in time (batch systems). Stopping and continuing (SIGTSTP, SIGCONT) do here what
 # they do everywhere: Ctrl-Z stops pywatt and the command together.
 RELAYED = (
     signal.SIGHUP,
@@ -24,6 +24,8 @@ RELAYED = (
     signal.SIGTERM,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGXCPU,
 )
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 

@@ -111,7 +111,10 @@ def test_run_leaves_what_was_ignored_ignored_and_nothing_else():
     assert ignored == 1 << (signal.SIGHUP - 1)
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"],
+)
 def test_run_relays_signals(name):
     number = getattr(signal, name)
     with subprocess.Popen(
