@@ -22,7 +22,7 @@ RUN = [*PYWATT, "run", "--"]
 # Says that it is ready, and exits with 40 + n after the first signal n.
 WAITS = """
 import signal, sys
-for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"):
     signal.signal(getattr(signal, name), lambda number, frame: sys.exit(40 + number))
 print("ready", flush=True)
 while True:
