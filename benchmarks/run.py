@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from types import ModuleType
 
 import hook_cost
 import import_time
@@ -19,14 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 # Sampling comes first: the simulated NVML library must be loaded before a real one is looked for.
-BENCHMARKS: tuple[ModuleType, ...] = (
-    sampling,
-    hook_cost,
-    integration,
-    slowdown,
-    spans,
-    readings,
-    import_time,
+BENCHMARKS: tuple[Callable[..., list[Row]], ...] = (
+    sampling.measure,
+    hook_cost.measure,
+    integration.measure,
+    slowdown.with_a_cpu_left_free,
+    slowdown.on_every_cpu,
+    spans.attribution,
+    spans.memory,
+    readings.measure,
+    import_time.measure,
 )
 TRIES = 3
 
@@ -72,16 +73,16 @@ def main() -> int:
     rows: list[Row] = []
     wrong: list[str] = []
     with console.status("measuring") as status:
-        for benchmark in BENCHMARKS:
-            status.update(benchmark.__doc__ or benchmark.__name__)
+        for measure in BENCHMARKS:
+            status.update(f"measuring {measure.__module__}")
             try:
-                rows += best_of_tries(benchmark.measure, quick=quick)
+                rows += best_of_tries(measure, quick=quick)
             except WrongAnswerError as error:
-                wrong.append(f"wrong answer in {benchmark.__name__}: {error}")
+                wrong.append(f"wrong answer in {measure.__module__}: {error}")
     console.print(table_of(rows, quick=quick))
     if not quick:
         wrong += [
-            f"missed in {TRIES} tries: {row.what}: {row.target.shown}"
+            f"missed in {TRIES} tries: {row.what}: {row.ours}, not {row.target.shown}"
             for row in rows
             if row.target is not None and not row.met
         ]

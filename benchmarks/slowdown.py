@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
-from comparison import Row, Target, check, median_ratio, show_s, timed
+from comparison import Row, Target, check, show_s, timed
 from torch.profiler import ProfilerActivity
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import pywatt
 
 BATCH = 4
+PASSES = 2
+LIMIT = 0.02
+# Where the plain passes themselves differ too much, no slowdown of 2 % can be told.
+MOST_ERROR = 0.01
 
 
 def check_profile(model: torch.nn.Module, images: torch.Tensor) -> None:
@@ -29,38 +36,75 @@ def check_profile(model: torch.nn.Module, images: torch.Tensor) -> None:
     check(profile.energy_j is not None and profile.energy_j > 0, "the profile has no energy")
 
 
-def measure(*, quick: bool) -> list[Row]:
-    torch.manual_seed(0)
-    model = ResNetForImageClassification(ResNetConfig()).eval()
-    side, passes, budget_s = (32, 1, 0.0) if quick else (224, 3, 40.0)
-    images = torch.randn(BATCH, 3, side, side)
-    check_profile(model, images)
+def median_with_error(slowdowns: np.ndarray) -> tuple[float, float]:
+    """The median with its standard error, from the median distance to it."""
+    median = float(np.median(slowdowns))
+    std = 1.4826 * float(np.median(np.abs(slowdowns - median)))
+    return median, 1.2533 * std / math.sqrt(len(slowdowns))
+
+
+def compare(
+    model: torch.nn.Module, images: torch.Tensor, budget_s: float
+) -> tuple[np.ndarray, ...]:
+    """Slowdowns round by round under pywatt and under torch.profiler, and the plain times."""
 
     def pass_s(profiler: AbstractContextManager[object]) -> float:
         """Shortest of a few passes; how long a profiler takes to begin and end is not theirs."""
         with profiler, torch.inference_mode():
-            return min(timed(lambda: model(images)) for _ in range(passes))
+            return min(timed(lambda: model(images)) for _ in range(PASSES))
 
     rounds = []
     end_s = time.perf_counter() + budget_s
-    while not rounds or time.perf_counter() < end_s:
+    while len(rounds) < 2 or time.perf_counter() < end_s:
         before_s = pass_s(nullcontext())
         ours_s = pass_s(pywatt.Profiler(model))
         between_s = pass_s(nullcontext())
         torch_s = pass_s(torch.profiler.profile(activities=[ProfilerActivity.CPU]))
         after_s = pass_s(nullcontext())
         # Each profiler is compared with the plain passes on both sides of it.
-        rounds.append((ours_s, (before_s + between_s) / 2, torch_s, (between_s + after_s) / 2))
-    ours_s, beside_ours_s, torch_s, beside_torch_s = np.array(rounds).T
-    ours = median_ratio(ours_s, beside_ours_s)
-    other = median_ratio(torch_s, beside_torch_s)
-    plain = show_s(float(np.median(beside_ours_s)))
-    return [
-        Row(
-            f"slowdown of a ResNet-50 at {plain} a pass of {BATCH}; other: torch.profiler",
-            f"{ours - 1:+.1%}",
-            f"{other - 1:+.1%}",
-            ours / other,
-            Target(ours - 1, "<=", 0.02, "<= 2 %"),
-        )
-    ]
+        ours = 2 * ours_s / (before_s + between_s) - 1
+        other = 2 * torch_s / (between_s + after_s) - 1
+        rounds.append((ours, other, between_s))
+    return tuple(np.array(rounds).T)
+
+
+def with_a_cpu_left_free(*, quick: bool) -> list[Row]:
+    """As where the data is loaded, or a GPU is fed: the sampler wakes beside the work."""
+    threads = max(1, torch.get_num_threads() - 1)
+    return [row_of(threads, "with a CPU left free", quick=quick)]
+
+
+def on_every_cpu(*, quick: bool) -> list[Row]:
+    """The sampler wakes in the middle of the work, and all threads wait for the one it interrupts.
+
+    Where other programs do so too, this tells nothing, and is not judged.
+    """
+    row = row_of(torch.get_num_threads(), "on every CPU", quick=quick)
+    tells = row.target is not None and math.isfinite(row.target.figure)
+    return [row if tells else replace(row, target=None)]
+
+
+def row_of(threads: int, where: str, *, quick: bool) -> Row:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch.profiler logs every start and end
+    torch.manual_seed(0)
+    model = ResNetForImageClassification(ResNetConfig()).eval()
+    side, budget_s = (32, 0.0) if quick else (224, 12.0)
+    images = torch.randn(BATCH, 3, side, side)
+    check_profile(model, images)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ours, other, plain_s = compare(model, images, budget_s)
+    finally:
+        torch.set_num_threads(threads_before)
+    (median, error), (other_median, other_error) = map(median_with_error, (ours, other))
+    tells = error <= MOST_ERROR
+    pass_s = show_s(float(np.median(plain_s)))
+    return Row(
+        f"slowdown of a ResNet-50 pass of {pass_s} {where}; other: torch.profiler"
+        + ("" if tells else " (too noisy to tell)"),
+        f"{median:+.1%} ± {error:.1%}",
+        f"{other_median:+.1%} ± {other_error:.1%}",
+        (1 + median) / (1 + other_median),
+        Target(median if tells else math.inf, "<=", LIMIT, f"<= {LIMIT:.0%}"),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import integration
 import numpy as np
 from comparison import Row, Target, check, interleaved, median_ratio, show_s, timed
 
@@ -58,23 +59,15 @@ def passes_of_a_model(passes: int) -> Spans:
 
 def with_numpy(trace: Trace, spans: Spans) -> np.ndarray:
     """Self energy by path, for this one shape of tree."""
-    assert trace.power_w is not None
-    half_slope = np.append(np.diff(trace.power_w) / (2 * np.diff(trace.time_s)), 0.0)
-
-    def until(edge_s: np.ndarray) -> np.ndarray:
-        knot = np.searchsorted(trace.time_s, edge_s, side="right") - 1
-        since_s = edge_s - trace.time_s[knot]
-        return trace.energy_j[knot] + since_s * (trace.power_w[knot] + since_s * half_slope[knot])
-
     energy_j = np.zeros(LAYERS + 1)
     for block in spans.blocks():
-        span_j = until(block.end_s) - until(block.start_s)
+        span_j = integration.with_numpy(trace, block.start_s, block.end_s)
         energy_j += np.bincount(block.path, span_j, minlength=LAYERS + 1)
     energy_j[0] -= energy_j[1:].sum()
     return energy_j
 
 
-def attribution(*, quick: bool) -> Row:
+def attribution(*, quick: bool) -> list[Row]:
     passes, rounds = (100, 1) if quick else (10_000, 5)
     spans = passes_of_a_model(passes)
     end_s = 0.1 * passes
@@ -97,15 +90,16 @@ def attribution(*, quick: bool) -> Row:
         lambda: timed(lambda: attribute(source, spans, 0.0, end_s, method="overlap")),
         lambda: timed(lambda: with_numpy(trace, spans)),
     )
-    return Row(
+    row = Row(
         f"attribute {len(spans):,} spans by overlap; other: numpy, without uncertainty",
         show_s(float(np.median(ours_s))),
         show_s(float(np.median(numpy_s))),
         median_ratio(ours_s, numpy_s),
     )
+    return [row]
 
 
-def memory(*, quick: bool) -> Row:
+def memory(*, quick: bool) -> list[Row]:
     calls = 1_000_000 if quick else 10_000_000
     told = subprocess.run(
         [sys.executable, "-c", CALLS, str(calls)], capture_output=True, text=True, check=True
@@ -113,12 +107,10 @@ def memory(*, quick: bool) -> Row:
     recorded, grown_mb, each_s = int(told[0]), int(told[1]) / 1e6, float(told[2])
     check(recorded == calls, f"{calls} calls were made, but {recorded} recorded")
     limit_mb = calls / 1e7 * 200
-    return Row(
+    check(grown_mb <= limit_mb, f"{calls} calls take {grown_mb:.0f} MB, not {limit_mb:.0f} at most")
+    row = Row(
         f"memory of {calls:,} calls ({show_s(each_s)} for each pair of hooks)",
         f"{grown_mb:.0f} MB",
         target=Target(grown_mb, "<=", limit_mb, f"<= {limit_mb:.0f} MB"),
     )
-
-
-def measure(*, quick: bool) -> list[Row]:
-    return [attribution(quick=quick), memory(quick=quick)]
+    return [row]

@@ -122,7 +122,7 @@ def test_all_sensors_given_are_added_and_named(tmp_path):
     clock = pywatt.ScriptedClock()
     sensors = [
         pywatt.ScriptedSensor([10.0], name="a", clock=clock),
-        pywatt.ScriptedSensor([5.0], name="b", clock=clock, estimated=True),
+        pywatt.ScriptedSensor([5.0], name="b", clock=clock, estimated=True, domain="dram"),
         pywatt.ScriptedSensor([3.0], name="c", clock=clock, domain="core", contained_in="a"),
     ]
     profile = pywatt.profile(nested(clock), [X], sensors=sensors, clock=clock)

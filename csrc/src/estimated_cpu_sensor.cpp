@@ -1,6 +1,5 @@
 #include "pywatt/estimated_cpu_sensor.hpp"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "pywatt/errors.hpp"
+#include "pywatt/process_clock.hpp"
 #include "pywatt/process_tree.hpp"
 
 namespace pywatt {
@@ -38,14 +38,7 @@ double to_number(const std::string& text) {
 EstimatedCpuSensor::CpuTime cpu_time_of(CpuScope scope) {
   if (scope == CpuScope::children)
     return [tree = std::make_shared<ProcessTree>()] { return tree->descendants_cpu_s(); };
-  return [owner = ::getpid()] {
-    if (::getpid() != owner)
-      throw LostSensorError("cpu:estimated belongs to process " + std::to_string(owner) +
-                            ", which has forked: make a new sensor in the child");
-    timespec used{};
-    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
-  };
+  return [clock = std::make_shared<ProcessClock>()] { return clock->cpu_s(); };
 }
 
 void require_valid(const CpuPowerModel& model) {

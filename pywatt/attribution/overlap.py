@@ -1,7 +1,8 @@
 """Overlap: each span has the energy that flowed between its beginning and its end.
 
 Right where the sensor is finer than the spans. Each edge of a span is known only to the sensor's
-update period, so energy leaks to the neighbor, in every call the same way.
+update period, so energy leaks to the neighbor, in every call the same way. How much is seen by
+leaving readings out: with twice the period twice as much leaks.
 """
 
 from __future__ import annotations
@@ -37,20 +38,17 @@ def attribute(
         end_s: end of the window.
         total: measured energy of the window.
     """
-    shape = Shape(
-        trace.time_s,
-        trace.power_w,
-        trace.energy_j,
-        max(start_s, trace.start_s),
-        min(end_s, trace.end_s),
-    )
+    inside_s = max(start_s, trace.start_s), min(end_s, trace.end_s)
+    shape = Shape(trace.time_s, trace.power_w, trace.energy_j, *inside_s)
     seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
     scale = total.energy_j / seen_j if seen_j > 0 else 0.0
-    own_j = self_energies(shape, spans) * scale
+    knots = _every_second_update(trace, period_s)
+    coarse = Shape(trace.time_s[knots], None, trace.energy_j[knots], *inside_s)
+    own_j, own_of_coarse_j = (own * scale for own in self_energies(spans, shape, coarse))
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
 
-    leak_j = _module_spread_w(own_j, times) * period_s / 6.0
+    leak_j = own_of_coarse_j - own_j
     noise_j = _reading_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
@@ -59,35 +57,26 @@ def attribute(
     outer_edges = np.array([np.sum(edges[~nested])])
     relative_std = total.energy_j_std / total.energy_j if total.energy_j > 0 else 0.0
 
-    def std(edges: FloatArray, energy_j: FloatArray) -> FloatArray:
-        edges_j = np.hypot(edges * leak_j, np.sqrt(edges) * noise_j)
+    def std(edges: FloatArray, leak_j: FloatArray, energy_j: FloatArray) -> FloatArray:
+        edges_j = np.hypot(leak_j, np.sqrt(edges) * noise_j)
         std_j: FloatArray = np.hypot(edges_j, np.abs(energy_j) * relative_std)
         return std_j
 
     return PathEnergies(
         energy_j=inclusive_j,
-        energy_j_std=std(edges, inclusive_j),
+        energy_j_std=std(edges, spans.paths.plus_children(leak_j), inclusive_j),
         self_energy_j=own_j,
-        self_energy_j_std=std(own_edges, own_j),
+        self_energy_j_std=std(own_edges, leak_j, own_j),
         outside_j=outside_j,
-        outside_j_std=float(std(outer_edges, np.array([outside_j]))[0]),
+        outside_j_std=float(std(outer_edges, np.array([np.sum(leak_j)]), np.array([outside_j]))[0]),
     )
 
 
-def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
-    """Standard deviation of the power between modules, by time: what leaks over an edge.
-
-    An edge lies anywhere between two readings, which share their energy evenly: a sixth of the
-    difference in power over one period goes to the neighbor in the mean, always from the stronger
-    to the weaker.
-    """
-    ran = times.self_time_s > 0
-    if not np.any(ran):
-        return 0.0
-    weight = times.self_time_s[ran]
-    power_w = own_j[ran] / weight
-    mean_w = np.average(power_w, weights=weight)
-    return float(np.sqrt(np.average((power_w - mean_w) ** 2, weights=weight)))
+def _every_second_update(trace: Trace, period_s: float) -> npt.NDArray[np.int_]:
+    """Readings that are twice the sensor's period apart, and the last."""
+    last = len(trace) - 1
+    polls = period_s * last / trace.duration_s if trace.duration_s > 0 else 1.0
+    return np.append(np.arange(0, last, max(2, round(2 * polls))), last)
 
 
 def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:

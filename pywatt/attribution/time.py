@@ -26,7 +26,7 @@ def attribute(
     """Share the energy of the window [start_s, end_s] among the spans by their time."""
     knots_s = np.array([start_s, end_s])
     shape = Shape(knots_s, None, np.array([0.0, total.energy_j]), start_s, end_s)
-    own_j = self_energies(shape, spans)
+    (own_j,) = self_energies(spans, shape)
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
 

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <sys/types.h>
+#include <time.h>
+
+#include <chrono>
+#include <vector>
+
+namespace pywatt {
+
+/// CPU time of this process with all its threads, up to the moment of the call. Used by one thread.
+///
+/// CLOCK_PROCESS_CPUTIME_ID alone is behind: the kernel adds up what each thread had used when it was
+/// last looked at, and for one that runs on another CPU that was at the last scheduler tick, up to 1 to
+/// 10 ms ago (thread_group_cputime in kernel/sched/cputime.c). To ask for a thread's own clock brings
+/// that thread up to date (task_sched_runtime in kernel/sched/core.c), so all are asked first. A thread
+/// that has just begun is known within 50 ms; until then it counts up to its last tick.
+class ProcessClock {
+ public:
+  ProcessClock();
+
+  /// CPU seconds since the process began. Throws LostSensorError in a forked child.
+  double cpu_s();
+
+ private:
+  void rescan();
+
+  const pid_t owner_;
+  std::vector<clockid_t> threads_;
+  std::chrono::steady_clock::time_point rescan_due_{};
+};
+
+}  // namespace pywatt
