@@ -15,8 +15,9 @@ from pywatt.errors import PywattError
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# Those that ask a program to do something. Stopping and continuing (SIGTSTP, SIGCONT) do here what
-# they do everywhere: Ctrl-Z stops pywatt and the command together.
+# Those that ask a program to do something, or tell it that its time is over (batch systems).
+# Stopping and continuing (SIGTSTP, SIGCONT) do here what they do everywhere: Ctrl-Z stops pywatt
+# and the command together.
 RELAYED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -24,6 +25,8 @@ RELAYED = (
     signal.SIGTERM,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGXCPU,
 )
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
@@ -18,19 +19,21 @@ class WindowSink(Protocol):
 
 
 # Measurements going on in this process, outermost first. Appended to and removed from by their
-# owners; a window goes to all that are active when it is opened.
-_active: list[WindowSink] = []
+# owners; a window goes to all that are active when it is opened. Not kept alive by this list: one
+# that is dropped inside its block must stop sampling.
+_active: list[weakref.ref[WindowSink]] = []
 
 
 def activate(sink: WindowSink) -> None:
     """Let windows reach `sink` from now on."""
-    _active.append(sink)
+    _active.append(weakref.ref(sink, _active.remove))
 
 
 def deactivate(sink: WindowSink) -> None:
     """Stop windows from reaching `sink`."""
-    if sink in _active:
-        _active.remove(sink)
+    for reference in tuple(_active):
+        if reference() is sink:
+            _active.remove(reference)
 
 
 @contextmanager
@@ -50,6 +53,7 @@ def window(name: str) -> Iterator[None]:
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"a window needs a name, such as 'prefill', not {name!r}")
     with ExitStack() as closing:
-        for sink in tuple(_active):
-            closing.callback(sink.open_window(name))
+        for sink in [reference() for reference in _active]:
+            if sink is not None:
+                closing.callback(sink.open_window(name))
         yield

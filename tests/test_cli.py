@@ -22,7 +22,7 @@ RUN = [*PYWATT, "run", "--"]
 # Says that it is ready, and exits with 40 + n after the first signal n.
 WAITS = """
 import signal, sys
-for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"):
     signal.signal(getattr(signal, name), lambda number, frame: sys.exit(40 + number))
 print("ready", flush=True)
 while True:
@@ -111,7 +111,10 @@ def test_run_leaves_what_was_ignored_ignored_and_nothing_else():
     assert ignored == 1 << (signal.SIGHUP - 1)
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU"],
+)
 def test_run_relays_signals(name):
     number = getattr(signal, name)
     with subprocess.Popen(

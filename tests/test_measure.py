@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -361,3 +362,14 @@ def test_an_estimate_is_not_added_to_a_meter_of_the_same(clock):
     assert m.energy_j == exactly(100.0)
     assert m.energy_by_sensor == {"meter": exactly(100.0), "guess": exactly(7.0)}
     assert not m.estimated
+
+
+def test_a_measurement_that_is_dropped_inside_its_block_ends(clock):
+    m = measure(clock).__enter__()
+    with pywatt.window("before"):
+        pass
+    monitor = weakref.ref(m._monitor)
+    del m
+    assert monitor() is None
+    with pywatt.window("after"):
+        pass
