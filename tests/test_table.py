@@ -93,7 +93,8 @@ def test_estimated_is_in_title_header_and_total():
     assert text.startswith("Net · ESTIMATED with cpu:estimated, not measured · method: overlap\n")
     assert text.splitlines()[3].split() == ["ms", "est.", "J", "%", "est.", "J", "W"]
     assert cells(text, "total")[0] == "total, estimated"
-    assert "50.00 ± 0.50 J estimated in 1 s" in text
+    # An error of timing alone would read as if the estimate were that good.
+    assert "50 J estimated in 1 s" in text
 
 
 def test_estimated_figures_among_measured_ones_are_marked():

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _NAMED = 3  # modules that were not called, by name
 
 
+def total_std(profile: Profile) -> float | None:
+    """What may stand behind the total: an estimate's scale errs by far more than its timing."""
+    return None if profile.estimated else profile.energy_j_std
+
+
 def headline(profile: Profile, width: int) -> str:
     """The model, whether its figures are measured, with what, and how they were shared."""
     from rich.text import Text
@@ -65,7 +70,7 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
     energy = (
         "unavailable"
         if profile.energy_j is None
-        else f"{with_std(profile.energy_j, profile.energy_j_std, 'J')} {profile.label}"
+        else f"{with_std(profile.energy_j, total_std(profile), 'J')} {profile.label}"
     )
     yield "energy", f"{energy} in {quantity(profile.duration_s, 's')}{power}"
     yield "samples", _samples(profile)

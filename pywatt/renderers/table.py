@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, total
-from pywatt.renderers.summary import headline, plain, summary
+from pywatt.renderers.summary import headline, plain, summary, total_std
 from pywatt.renderers.tree import Fold, Node, fold
 from pywatt.results import LayerEnergy, Profile
 
@@ -92,7 +92,7 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
             # How the errors of the folded layers go together is not known.
             *([(hidden_j, None, "")] if hidden else []),
             (profile.outside_j, profile.outside_j_std, ""),
-            (profile.energy_j, profile.energy_j_std, ""),
+            (profile.energy_j, total_std(profile), ""),
         ],
     )
     return [
