@@ -16,6 +16,7 @@ from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name, fold_outermost
 from pywatt.attribution.source import (
     Source,
+    added,
     caveats,
     energy_by_sensor,
     sources_of,
@@ -162,11 +163,7 @@ def _total(
     """Energy of all sources, as it was shared; None where one cannot tell."""
     if not figures.found or len(figures.found) < len(sources):
         return total_energy(sources, *window)
-    totals = [found.total for found in figures.found]
-    return WindowEnergy(
-        sum(total.energy_j for total in totals),
-        float(np.sqrt(sum(total.energy_j_std**2 for total in totals))),
-    )
+    return added(found.total for found in figures.found)
 
 
 def _by_replay(

@@ -218,7 +218,8 @@ class Measurement:
     @property
     def energy_j(self) -> float | None:
         """Energy of the block in J, over all sensors that do not contain one another."""
-        return None if self._found().total is None else self._found().total.energy_j  # type: ignore[union-attr]
+        total = self._found().total
+        return None if total is None else total.energy_j
 
     @property
     def energy_j_std(self) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pywatt import command as commands
 from pywatt.attribution.lattice import is_fine
 from pywatt.attribution.result import WindowEnergy
-from pywatt.attribution.source import Source, sources_of, unknowns, window_energy
+from pywatt.attribution.source import Source, added, sources_of, unknowns, window_energy
 from pywatt.monitor import Monitor
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.trace import Quality, Trace
@@ -103,19 +103,17 @@ def evaluate(
 ) -> CommandEnergy:
     """Work out the figures of a command that ran from `start_s` to `end_s`."""
     sources = sources_of(traces, infos)
-    energies = [_energy(source, start_s, end_s) for source in sources]
-    known = [energy for energy in energies if energy is not None]
-    whole = bool(known) and len(known) == len(energies)  # a part is not the whole
-    energy_j = sum(energy.energy_j for energy in known) if whole else None
+    total = added(_energy(source, start_s, end_s) for source in sources)
+    energy_j = None if total is None else total.energy_j
     duration_s = end_s - start_s
     return CommandEnergy(
         command=command,
         exit_status=exit_status,
         duration_s=duration_s,
         energy_j=energy_j,
-        energy_j_std=float(np.hypot.reduce([e.energy_j_std for e in known])) if whole else None,
+        energy_j_std=None if total is None else total.energy_j_std,
         power_w=None if energy_j is None or duration_s <= 0 else energy_j / duration_s,
-        peak_power_w=peak_power_w(sources, start_s, end_s) if whole else None,
+        peak_power_w=None if total is None else peak_power_w(sources, start_s, end_s),
         peak_interval_s=PEAK_INTERVAL_S,
         estimated=any(source.info.estimated for source in sources),
         energy_by_sensor={info.name: _energy_by(traces, info, start_s, end_s) for info in infos},

@@ -123,10 +123,18 @@ def window_energy(source: Source, start_s: float, end_s: float) -> WindowEnergy 
 
 
 def total_energy(sources: Iterable[Source], start_s: float, end_s: float) -> WindowEnergy | None:
-    """Energy of all sources together; None where one cannot tell, since a part is not the whole."""
-    parts = [window_energy(source, start_s, end_s) for source in sources]
-    known = [part for part in parts if part is not None]
-    if not known or len(known) < len(parts):
+    """Energy of all sources together; None where one cannot tell."""
+    return added(window_energy(source, start_s, end_s) for source in sources)
+
+
+def added(parts: Iterable[WindowEnergy | None]) -> WindowEnergy | None:
+    """Sum of energies whose errors are independent; None without one, since a part is no whole."""
+    known: list[WindowEnergy] = []
+    for part in parts:
+        if part is None:
+            return None
+        known.append(part)
+    if not known:
         return None
     return WindowEnergy(
         sum(part.energy_j for part in known),
