@@ -136,9 +136,9 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
                     measurement._end()
                 finally:
                     measurement._end()  # Ctrl-C can come just before it is held back
-                    measured.measurement = measurement  # type: ignore[attr-defined]
+                    measured.measurement = measurement  # type: ignore[attr-defined]  # set below
 
-        measured.measurement = None  # type: ignore[attr-defined]
+        measured.measurement = None  # type: ignore[attr-defined]  # a function has none
         return measured
 
 

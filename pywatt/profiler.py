@@ -423,6 +423,6 @@ def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
 def _keep_partial(error: BaseException, profiler: Profiler) -> None:
     """Put what was measured so far on the user's exception, which goes on as it is."""
     try:
-        error.partial_profile = profiler.result()  # type: ignore[attr-defined]
+        error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours
     except Exception:
         return
