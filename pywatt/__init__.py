@@ -28,7 +28,8 @@ from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 
 if TYPE_CHECKING:
-    from pywatt.profiler import Profiler, profile
+    from pywatt.loader_run import profile
+    from pywatt.profiler import Profiler
 
 __all__ = [
     "ArgumentError",
@@ -70,8 +71,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for."""
-    if name in ("profile", "Profiler"):
-        from pywatt import profiler
+    if name == "profile":
+        from pywatt.loader_run import profile
 
-        return getattr(profiler, name)
+        return profile
+    if name == "Profiler":
+        from pywatt.profiler import Profiler
+
+        return Profiler
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

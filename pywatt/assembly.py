@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import numpy as np
@@ -12,64 +12,19 @@ import numpy.typing as npt
 import torch
 
 from pywatt._core import __version__
-from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name, fold_outermost
-from pywatt.attribution.source import (
-    Source,
-    added,
-    caveats,
-    energy_by_sensor,
-    sources_of,
-    total_energy,
-    unknowns,
-    window_energy,
-)
-from pywatt.batches import Accuracy
-from pywatt.device_state import DeviceState, moves
+from pywatt.attribution.source import added, caveats, energy_by_sensor, total_energy, unknowns
+from pywatt.attribution.time import unknown_stds
+from pywatt.device_state import moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
-from pywatt.replay import Closure, Replayed, close, steady_energy
+from pywatt.recording import Recording, Shared
 from pywatt.results import LayerEnergy, Profile
-from pywatt.sensors import SensorInfo
-from pywatt.spans import Spans
-from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """All that one run has left behind.
-
-    Attributes:
-        hooks: its spans and modules, taken off.
-        infos: all sensors that were read.
-        traces: what they gave, by name.
-        start_s: beginning of the measured window on the clock of spans and traces.
-        end_s: end of it.
-        batches: how many batches went through.
-        training: whether the model was in training mode.
-        samples: how many samples; None where not known.
-        accuracy: accuracy over them.
-        notes: what is known so far that a reader must know.
-        method: asked-for method of attribution.
-        device_states: the devices' condition around the run.
-        replayed: what replay found; None where there was none.
-    """
-
-    hooks: ModuleHooks
-    infos: tuple[SensorInfo, ...]
-    traces: Mapping[str, Trace]
-    start_s: float
-    end_s: float
-    batches: int
-    training: bool
-    samples: int | None
-    accuracy: Accuracy
-    notes: tuple[str, ...]
-    method: Method
-    device_states: tuple[DeviceState, ...] = ()
-    replayed: Replayed | None = None
+# A layer is resolved where its own energy is known so much better than by the time it took.
+RESOLVED_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -79,122 +34,72 @@ class _Figures:
     self_j: FloatArray
     self_var: FloatArray
     inclusive_var: FloatArray
-    outside_j: float
-    outside_var: float
-    covered: set[str]
-    found: list[Attributed]
-    closure: Closure | None = None
+    unknown_var: FloatArray
+    outside_j: float = 0.0
+    outside_var: float = 0.0
+    covered: set[str] = field(default_factory=set)
 
 
-def assemble(recording: Recording) -> Profile:
-    """Attribute what was measured, and make the profile of it."""
-    hooks = recording.hooks
-    sources = sources_of(recording.traces, recording.infos)
+def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
+    """Make the profile of what was measured, its energy shared among the spans."""
+    hooks, sources = recording.hooks, recording.sources
     times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
-    figures = _attribute_all(recording, sources)
-    window = (recording.start_s, recording.end_s)
-    total = _total(sources, figures, window)
+    figures = _figures(recording, shared)
+    total = _total(recording, shared)
     layers = _layers(hooks, figures, times_by_device)
     used = {source.name for source in sources}
+    closure = next((one.closure for one in shared if one.closure is not None), None)
     return Profile(
         model=hooks.entries[0].type,
         layers=layers,
         energy_j=None if total is None else total.energy_j,
         energy_j_std=None if total is None else total.energy_j_std,
-        duration_s=recording.end_s - recording.start_s,
+        duration_s=recording.duration_s,
         outside_j=None if total is None else figures.outside_j,
         outside_j_std=None if total is None else float(np.sqrt(figures.outside_var)),
         samples=recording.samples,
         batches=recording.batches,
         accuracy=recording.accuracy.value,
-        energy_by_sensor=energy_by_sensor(recording.traces, recording.infos, *window),
+        energy_by_sensor=energy_by_sensor(
+            recording.traces, recording.infos, recording.start_s, recording.end_s
+        ),
         sensors=tuple(i for i in recording.infos if (i.source or i.name) in used),
         traces=dict(recording.traces),
-        method=" and ".join(dict.fromkeys(a.method for a in figures.found)) or "none",
-        method_reason="; ".join(dict.fromkeys(a.reason for a in figures.found))
+        method=" and ".join(dict.fromkeys(one.found.method for one in shared)) or "none",
+        method_reason="; ".join(dict.fromkeys(one.found.reason for one in shared))
         or "no sensor gave an energy for this run",
-        closure=None if figures.closure is None else figures.closure.factor,
-        closure_std=None if figures.closure is None else figures.closure.factor_std,
-        notes=tuple(dict.fromkeys(_notes(recording, sources, figures, layers))),
+        closure=None if closure is None else closure.factor,
+        closure_std=None if closure is None else closure.factor_std,
+        notes=tuple(dict.fromkeys(_notes(recording, shared, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
         environment=_environment(hooks),
         device_states=recording.device_states,
     )
 
 
-def devices_of(source: Source, hooks: ModuleHooks, claimed: Collection[str | None]) -> list[str]:
-    """Devices whose modules a source's energy is shared among; `claimed` have one of their own."""
-    if source.info.device is not None:
-        return [d for d in hooks.devices if d == source.info.device]
-    # The one sensor given stands for all that has none of its own.
-    return [d for d in hooks.devices if d not in claimed]
-
-
-def _attribute_all(recording: Recording, sources: tuple[Source, ...]) -> _Figures:
+def _figures(recording: Recording, shared: Sequence[Shared]) -> _Figures:
     hooks = recording.hooks
     paths = len(hooks.recorder.paths()[0])
-    figures = _Figures(np.zeros(paths), np.zeros(paths), np.zeros(paths), 0.0, 0.0, set(), [])
-    claimed = {s.info.device for s in sources if s.info.device is not None}
-    for source in sources:
-        devices = devices_of(source, hooks, claimed)
-        found = _by_replay(recording, source, hooks.spans(devices), figures) or attribute(
-            source,
-            hooks.spans(devices),
-            recording.start_s,
-            recording.end_s,
-            method="auto" if recording.method == "replay" else recording.method,
-        )
-        if found is None:
-            continue
-        energies = found.energies
+    figures = _Figures(np.zeros(paths), np.zeros(paths), np.zeros(paths), np.zeros(paths))
+    for one in shared:
+        energies = one.found.energies
+        times = PathTimes.of(hooks.spans(one.devices))
+        unknown = unknown_stds(times, one.found.total, recording.duration_s)
         figures.self_j += energies.self_energy_j
         figures.self_var += energies.self_energy_j_std**2
         figures.inclusive_var += energies.energy_j_std**2
+        figures.unknown_var += unknown.self_energy_j_std**2
         figures.outside_j += energies.outside_j
         figures.outside_var += energies.outside_j_std**2
-        figures.covered.update(devices)
-        figures.found.append(found)
+        figures.covered.update(one.devices)
     return figures
 
 
-def _total(
-    sources: tuple[Source, ...], figures: _Figures, window: tuple[float, float]
-) -> WindowEnergy | None:
+def _total(recording: Recording, shared: Sequence[Shared]) -> WindowEnergy | None:
     """Energy of all sources, as it was shared; None where one cannot tell."""
-    if not figures.found or len(figures.found) < len(sources):
-        return total_energy(sources, *window)
-    return added(found.total for found in figures.found)
-
-
-def _by_replay(
-    recording: Recording, source: Source, spans: Spans, figures: _Figures
-) -> Attributed | None:
-    """Charge the spans with the energies of replay; None where it has none from this source."""
-    replayed = recording.replayed
-    names = None if replayed is None else replayed.names.get(source.name)
-    if replayed is None or names is None:
-        return None
-    window = (recording.start_s, recording.end_s)
-    total = None
-    if source.counter is None and source.power is not None:
-        model = replayed.models.get(source.power.sensor.name)
-        total = steady_energy(source.power, model, *window)
-    total = total or window_energy(source, *window)
-    if total is None:
-        return None
-    energies, figures.closure = close(
-        names.padded(len(spans.names)),
-        spans.paths,
-        PathTimes.of(spans),
-        recording.end_s - recording.start_s,
-        total,
-    )
-    why = (
-        "each kind of call was run back to back for as long as the sensor needs, within "
-        f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "
-        "the run really took"
-    )
-    return Attributed(energies, total, "replay", why)
+    if not shared or len(shared) < len(recording.sources):
+        return total_energy(recording.sources, recording.start_s, recording.end_s)
+    return added(one.found.total for one in shared)
 
 
 def _layers(
@@ -218,6 +123,7 @@ def _layers(
     # Paths of one name err the same way round, so their deviations add up.
     energy_std = inclusive(np.sqrt(figures.inclusive_var))
     self_std = own(np.sqrt(figures.self_var))
+    resolved = self_std < RESOLVED_SHARE * own(np.sqrt(figures.unknown_var))
     uncovered = np.array([hooks.device_of(int(n)) not in figures.covered for n in paths.name], bool)
     misses_part = inclusive(paths.plus_children(uncovered.astype(np.float64))) > 0
 
@@ -237,6 +143,7 @@ def _layers(
             energy_j_std=float(energy_std[index]) if whole else None,
             self_energy_j=float(self_j[index]) if known else None,
             self_energy_j_std=float(self_std[index]) if known else None,
+            resolved=bool(resolved[index]) if known else None,
             parameters=parameters,
             device=device,
         )
@@ -253,23 +160,16 @@ def _layers(
 
 def _notes(
     recording: Recording,
-    sources: tuple[Source, ...],
+    shared: Sequence[Shared],
     figures: _Figures,
     layers: tuple[LayerEnergy, ...],
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
-    yield from unknowns(sources, recording.start_s, recording.end_s)
-    for found in figures.found:
-        yield from found.notes
-    if recording.replayed is not None:
-        yield from recording.replayed.notes
-    elif recording.method == "replay":
-        yield (
-            "nothing was replayed, since only pywatt.profile can run passes of its own: energy is "
-            "shared as method='auto' does"
-        )
-    yield from caveats(sources)
+    yield from unknowns(recording.sources, recording.start_s, recording.end_s)
+    for one in shared:
+        yield from one.found.notes
+    yield from caveats(recording.sources)
     yield from moves(recording.device_states)
     for device in hooks.devices:
         if device not in figures.covered:

@@ -142,7 +142,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 def _demo(save: str | None) -> int:
     target = _writable(save)
     from pywatt import demo
-    from pywatt.profiler import profile
+    from pywatt.loader_run import profile
 
     trained = demo.train()
     found = profile(trained.model, demo.passes(trained))

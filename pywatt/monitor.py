@@ -83,6 +83,13 @@ class Monitor:
         waits_s = [UNKNOWN_PERIOD_SETTLE_S if p is None else 2.5 * p for p in periods_s]
         return max(waits_s, default=0.0)
 
+    def idle(self, duration_s: float) -> None:
+        """Let time pass, a `ScriptedClock`'s too, while sensors are read and nothing else runs."""
+        if isinstance(self.clock, _core.ScriptedClock):
+            self.clock.advance(duration_s)
+        else:
+            time.sleep(duration_s)
+
     def stop_after(self, end_s: float) -> None:
         """Let the thread end by itself once it has seen what it must after `end_s`."""
         if self._sampler is not None:
@@ -95,17 +102,15 @@ class Monitor:
     def wait(self) -> None:
         """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does.
 
-        A `ScriptedClock` is not waited for: it ends where it stands.
+        A `ScriptedClock` is moved there.
         """
         if self._sampler is None:
             return
-        passes_by_itself = isinstance(self.clock, _core.SteadyClock)
-        while (
-            passes_by_itself
-            and self._sampler.running()
-            and self.clock.now_s() < self._last_reading_s
-        ):
-            time.sleep(0.005)
+        if isinstance(self.clock, _core.ScriptedClock):
+            self.idle(max(0.0, self._last_reading_s - self.clock.now_s()))
+        else:
+            while self._sampler.running() and self.clock.now_s() < self._last_reading_s:
+                self.idle(0.005)
         # The thread ends by itself; this takes it back, or gives it up where a driver holds it.
         self._sampler.stop()
 

@@ -1,47 +1,32 @@
-"""Runs the work: hooks, monitor and attribution together make a profile."""
+"""Hooks, monitor and attribution together make a profile of what runs inside a `with`."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import operator
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from torch import nn
 
 from pywatt import _core, windows
-from pywatt.assembly import Recording, assemble, devices_of
+from pywatt.assembly import assemble
 from pywatt.attribution import METHODS, Method
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.batches import (
-    Accuracy,
-    AccuracyOf,
-    Forward,
-    call_model,
-    describe,
-    duplicate,
-    explained,
-    move,
-    samples_in,
-)
+from pywatt.batches import Accuracy, AccuracyOf, samples_in
 from pywatt.device_state import DeviceState, Moment, device_states
-from pywatt.errors import ArgumentError, BatchError, PywattError
+from pywatt.errors import ArgumentError, PywattError
 from pywatt.hooks import ModuleHooks
 from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
-from pywatt.preserve import preserved_state
-from pywatt.progress import progress_bar
-from pywatt.replay import Replay, Replayed, replay_progress
+from pywatt.recording import Recording, Shared, share, with_replay
+from pywatt.replay import Replay, replay_progress
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
-
-DEFAULT_BUDGET_S = 30.0
+from pywatt.warmup import warm_up
 
 
 class Profiler:
@@ -101,13 +86,16 @@ class Profiler:
         self._model = model
         self._method: Method = method
         self._rate_hz = rate_hz
-        self._replayed: Replayed | None = None
+        self._recording: Recording | None = None
+        self._shared: tuple[Shared, ...] = ()
+        self._replayed = False
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
         if sensors != "auto":
             selection = _stand_in(selection, self._hooks.devices)
-        self._monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=self._clock)
+        self._sensors = selection.sensors
+        self._monitor = self._new_monitor()
         self._notes = selection.notes
         self._device_states: tuple[DeviceState, ...] = ()
         self._accuracy = Accuracy(accuracy)
@@ -119,7 +107,7 @@ class Profiler:
         self._result: Profile | None = None
 
     def __enter__(self) -> Profiler:
-        """Start sampling and put the hooks on."""
+        """Start sampling, wait until the slowest meter has shown the idle, put the hooks on."""
         if self._start_s is not None:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._note_device_states("start")
@@ -127,6 +115,8 @@ class Profiler:
         try:
             with uninterrupted(), ExitStack() as undo:
                 undo.enter_context(self._monitor)
+                # A slow meter then shows the idle before the run apart from the run.
+                self._monitor.idle(self._monitor.settle_s)
                 undo.enter_context(self._hooks)
                 undo.callback(windows.deactivate, self)
                 windows.activate(self)
@@ -183,6 +173,9 @@ class Profiler:
             finally:
                 self._hooks.__exit__(kind, error, traceback)
 
+    def _new_monitor(self) -> Monitor:
+        return Monitor(self._sensors, rate_hz=self._rate_hz, clock=self._clock)
+
     def _note_device_states(self, moment: Moment) -> None:
         names = [sensor.core.name for sensor in self._monitor.sensors]
         states, notes = device_states(names, moment)
@@ -215,35 +208,49 @@ class Profiler:
         if output is not None:
             self._accuracy.add(output, batch)
 
+    @property
+    def wants_replay(self) -> bool:
+        """Whether replay was asked for, or is what it takes to tell the modules apart."""
+        if self._method not in ("auto", "replay"):
+            return False
+        asked = self._method == "replay"
+        return any(asked or one.found.doubt is not None for one in self._recorded()[1])
+
+    def warm_up(self, run_pass: Callable[[], None]) -> None:
+        """Run passes, before the `with` statement, until the power that meters read is steady."""
+        note = warm_up(run_pass, self._new_monitor())
+        self._notes += () if note is None else (note,)
+
     def replay(
         self, run_pass: Callable[[], None], *, budget_s: float, progress: bool | None = None
     ) -> None:
-        """Measure each module on its own, back to back, for the profile's method "replay".
+        """Measure each module on its own, back to back; `result` then uses what that tells.
 
         Args:
             run_pass: runs one pass on an input, leaving no trace; it is ended early from inside.
             budget_s: how long this may take.
             progress: show a progress bar; None: only in a terminal.
         """
-        if self._start_s is None or self._end_s is None:
-            raise PywattError("there is nothing to replay yet: leave the `with` statement first")
-        self._monitor.wait()
+        recording, shared = self._recorded()
         hooks = self._hooks
         spans = hooks.spans(hooks.devices)
         times, paths, names = PathTimes.of(spans), spans.paths, len(hooks.entries)
-        claimed = {info.device for sensor in self._monitor.sensors for info in sensor.infos}
+        devices = {one.source.name: one.devices for one in shared}
         with replay_progress(budget_s, progress) as advance:
-            self._replayed = Replay(
+            replayed = Replay(
                 hooks.entries,
                 run_pass,
-                Monitor(self._monitor.sensors, rate_hz=self._rate_hz, clock=self._clock),
+                self._new_monitor(),
                 time_s=fold_by_name(paths, times.time_s * paths.outermost(), names),
                 self_time_s=fold_by_name(paths, times.self_time_s, names),
-                duration_s=self._end_s - self._start_s,
-                devices_of=lambda source: devices_of(source, hooks, claimed),
+                duration_s=recording.duration_s,
+                devices=devices,
                 budget_s=budget_s,
                 advance=advance,
             ).run()
+        self._replayed = True
+        self._notes += replayed.notes
+        self._shared = with_replay(recording, shared, replayed)
 
     def result(self) -> Profile:
         """Return the profile, once the `with` statement has been left.
@@ -251,153 +258,40 @@ class Profiler:
         Raises:
             PywattError: the profiler has not been entered and left.
         """
-        if self._start_s is None or self._end_s is None:
-            raise PywattError("there is no result yet: leave the profiler's `with` statement first")
         if self._result is None:
-            self._monitor.wait()
-            traces, trace_notes = self._monitor.read()
-            self._result = assemble(
-                Recording(
-                    hooks=self._hooks,
-                    infos=tuple(i for sensor in self._monitor.sensors for i in sensor.infos),
-                    traces=traces,
-                    start_s=self._start_s,
-                    end_s=self._end_s,
-                    batches=self._batches,
-                    training=self._training,
-                    samples=self._samples if self._batches else None,
-                    accuracy=self._accuracy,
-                    device_states=self._device_states,
-                    notes=(*self._notes, *trace_notes),
-                    method=self._method,
-                    replayed=self._replayed,
+            recording, shared = self._recorded()
+            notes = (*self._notes, *recording.notes)
+            if self._method == "replay" and not self._replayed:
+                notes += (
+                    "nothing was replayed, since only pywatt.profile can run passes of its own: "
+                    "energy is shared as method='auto' does",
                 )
-            )
+            self._result = assemble(replace(recording, notes=notes), shared)
         return self._result
 
-
-def profile(
-    model: nn.Module,
-    loader: Iterable[Any],
-    *,
-    sensors: SensorChoice = "auto",
-    rate_hz: float = DEFAULT_RATE_HZ,
-    forward: Forward | None = None,
-    warmup: int = 1,
-    max_batches: int | None = None,
-    accuracy: AccuracyOf | str | None = "auto",
-    device: torch.device | str | None = None,
-    progress: bool | None = None,
-    method: Method = "auto",
-    budget_s: float = DEFAULT_BUDGET_S,
-    clock: _core.Clock | None = None,
-) -> Profile:
-    """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
-
-    The model is called as it is: its mode is not changed, and afterwards its mode, its buffers and
-    the random states are as before. Without `forward`, no gradients are recorded.
-
-    Args:
-        model: the model.
-        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first
-            item is the input.
-        sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
-            from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second, 1 to 10,000.
-        forward: (model, batch) -> output, in place of calling the model with the batch.
-        warmup: passes over the first batch before the measurement begins.
-        max_batches: end after so many batches; None: all.
-        accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
-            a function (output, batch) -> share of right answers, or None.
-        device: where batches are moved before the call; default: the model's own device.
-        progress: show a progress bar; None: only in a terminal.
-        method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
-            ``auto``, the surest of these that can be believed (see `pywatt.attribute`); or
-            ``replay``, which afterwards runs each module on its own for as long as the sensor
-            needs to see it.
-        budget_s: how long ``replay`` may take.
-        clock: a `ScriptedClock` for tests.
-
-    Returns:
-        The profile; `print` it for the table.
-
-    Raises:
-        ArgumentError: an empty loader, not a torch module, an unknown sensor, a rate out of range.
-        BatchError: the loader's first batch is not one the model can be called with.
-        SensorError: a sensor asked for by name that cannot be read.
-        Exception: whatever the model or the loader raises. What was measured until then is in the
-            exception's `partial_profile`.
-    """
-    counts = (warmup, 0), (1 if max_batches is None else max_batches, 1)
-    if any(not isinstance(n, SupportsIndex) or operator.index(n) < least for n, least in counts):
-        raise ArgumentError(
-            f"warmup is {warmup!r} and max_batches is {max_batches!r}; they must be whole numbers "
-            "of at least 0 and 1"
-        )
-    if not (math.isfinite(budget_s) and budget_s > 0):
-        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")
-    if not (forward is None or callable(forward)):
-        raise ArgumentError(f"forward must be a function (model, batch), not {forward!r}")
-    if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
-        raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
-    profiler = Profiler(
-        model,
-        sensors=sensors,
-        rate_hz=rate_hz,
-        method=method,
-        accuracy=accuracy,
-        device="cpu" if device is None else device,
-        clock=clock,
-    )
-    target = torch.device(profiler.device if device is None else device)
-    call = _no_grad_call if forward is None else forward
-    explain = explained if forward is None else nullcontext
-    with preserved_state(model):
-        batches = iter(loader)
-        first = list(itertools.islice(batches, 1))
-        if not first:
-            raise ArgumentError("the loader gave no batch: there is nothing to profile")
-        with preserved_state(model):
-            for _ in range(warmup):
-                copied = duplicate(first[0], target)
-                with explain(copied):
-                    call(model, copied)
-        # The model may write into its input, and what is replayed must be as it was.
-        kept = duplicate(first[0], target) if method == "replay" else None
-        todo = itertools.islice(itertools.chain(first, batches), max_batches)
-        try:
-            with (
-                progress_bar("profiling", _length(loader, max_batches), progress) as advance,
-                profiler,
-            ):
-                for number, batch in enumerate(todo):
-                    moved = move(batch, target)
-                    # After a warm-up the model is known to take the first batch.
-                    with explain(moved) if number == warmup == 0 else nullcontext():
-                        output = call(model, moved)
-                    profiler.step(moved, output)
-                    advance()
-        except BaseException as error:
-            profiler._make_sure(error)
-            _keep_partial(error, profiler)
-            raise
-
-        def run_pass() -> None:
-            with preserved_state(model):
-                call(model, duplicate(kept, target))
-
-        if method == "replay":
-            profiler.replay(run_pass, budget_s=budget_s, progress=progress)
-    return profiler.result()
-
-
-def _no_grad_call(model: nn.Module, batch: Any) -> Any:
-    with torch.no_grad():
-        return call_model(model, batch)
-
-
-def _can_iterate(loader: Any) -> bool:
-    return hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+    def _recorded(self) -> tuple[Recording, tuple[Shared, ...]]:
+        """What the run has left, and its energy shared among the modules."""
+        if self._start_s is None or self._end_s is None:
+            raise PywattError("there is no result yet: leave the profiler's `with` statement first")
+        if self._recording is None:
+            self._monitor.wait()
+            traces, notes = self._monitor.read()
+            self._recording = Recording(
+                hooks=self._hooks,
+                infos=tuple(i for sensor in self._monitor.sensors for i in sensor.infos),
+                traces=traces,
+                start_s=self._start_s,
+                end_s=self._end_s,
+                batches=self._batches,
+                training=self._training,
+                samples=self._samples if self._batches else None,
+                accuracy=self._accuracy,
+                device_states=self._device_states,
+                notes=notes,
+                method=self._method,
+            )
+            self._shared = share(self._recording)
+        return self._recording, self._shared
 
 
 def _stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
@@ -410,19 +304,3 @@ def _stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
         return selection
     note = f"{sensor.core.name} was the one sensor given: it stands for {', '.join(others)} too"
     return Selection((replace(sensor, device=None),), (*selection.notes, note))
-
-
-def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
-    try:
-        length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
-    except Exception:  # whatever its __len__ says, the loader may be fine
-        return max_batches
-    return length if max_batches is None else min(length, max_batches)
-
-
-def _keep_partial(error: BaseException, profiler: Profiler) -> None:
-    """Put what was measured so far on the user's exception, which goes on as it is."""
-    try:
-        error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours
-    except Exception:
-        return

@@ -43,6 +43,8 @@ class LayerEnergy:
         self_energy_j: energy of it without its children. The sum over all layers and
             `Profile.outside_j` is the energy of the run.
         self_energy_j_std: one standard deviation of `self_energy_j`.
+        resolved: whether its own power could be told from that of others; if not, `self_energy_j`
+            is hardly more than a share by time. None without an energy.
         parameters: numbers in its parameters, its children's included.
         device: the torch device that it ran on ("cuda:0"); None where not known or more than one.
     """
@@ -57,6 +59,7 @@ class LayerEnergy:
     energy_j_std: float | None
     self_energy_j: float | None
     self_energy_j_std: float | None
+    resolved: bool | None
     parameters: int
     device: str | None
 
@@ -84,7 +87,8 @@ class Profile:
         energy_by_sensor: sensor name to its energy over the run; None where it did not cover it.
         sensors: the sensors whose energy was shared among the layers.
         traces: sensor name to its readings. Not part of a comparison of profiles.
-        method: how energy was shared among the layers: "overlap", "time" or "replay".
+        method: how energy was shared among the layers: "overlap", "regression", "replay" or
+            "time"; more than one where devices differ.
         method_reason: why this method, and what it means for the figures.
         closure: measured energy of what was replayed over the energy that replay says; None for
             other methods.

@@ -23,6 +23,7 @@ def layer(name, depth, self_energy_j, energy_j=None, *, calls=10, **changes):
         "energy_j_std": 0.1 * energy_j if known else None,
         "self_energy_j": self_energy_j,
         "self_energy_j_std": 0.1 * self_energy_j if known else None,
+        "resolved": True if known else None,
         "parameters": 100,
         "device": "cuda:0",
     }

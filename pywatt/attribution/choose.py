@@ -26,7 +26,7 @@ TELLING: Mapping[str, Attribute] = {
 BY_NAME: Mapping[str, Attribute] = {**TELLING, "time": time.attribute}
 METHODS: tuple[str, ...] = ("auto", *BY_NAME, "replay")
 
-BETTER = "pywatt.profile(..., method='replay') would measure each module by itself"
+BETTER = "pywatt.profile can replay each module by itself, which would tell"
 
 
 def attribute(
@@ -92,8 +92,9 @@ def _believed(case: Case) -> Attributed:
     found = time.attribute(case)
     if len(case.spans) == 0:
         return found
-    note = f"no method can tell the modules' powers apart; {'; '.join(doubts)}; {BETTER}"
-    return replace(found, notes=(*found.notes, note))
+    doubt = "; ".join(doubts)
+    note = f"no method can tell the modules' powers apart; {doubt}; {BETTER}"
+    return replace(found, doubt=doubt, notes=(*found.notes, note))
 
 
 def _asked(case: Case, name: str) -> Attributed:

@@ -35,7 +35,7 @@ def attribute(case: Case) -> Attributed:
     cut = _cut(case, resolved_s)
     calls = np.maximum(case.times.calls, 1.0)
     energies = cut.no_surer_than(
-        time.unknown_stds(case),
+        time.unknown_stds(case.times, case.total, case.end_s - case.start_s),
         inclusive=case.times.time_s < resolved_s * calls,
         own=case.times.self_time_s < resolved_s * calls,
         outside=case.call_s < resolved_s,

@@ -93,7 +93,9 @@ def attribute(case: Case) -> Attributed:
         case.total,
     )
     if not verdict.believable:
-        energies = energies.no_surer_than(time.unknown_stds(case))
+        energies = energies.no_surer_than(
+            time.unknown_stds(case.times, case.total, case.end_s - case.start_s)
+        )
     why = f"each module has the power that explains {verdict.readings} readings best"
     return Attributed(
         energies,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution.case import Attributed, Case
-from pywatt.attribution.result import Deviations, PathEnergies
+from pywatt.attribution.result import Deviations, PathEnergies, PathTimes, WindowEnergy
 from pywatt.attribution.sharing import Shape, self_energies
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,24 +30,23 @@ def attribute(case: Case) -> Attributed:
     return Attributed(_shared(case), case.total, "time", why)
 
 
-def unknown_stds(case: Case) -> Deviations:
+def unknown_stds(times: PathTimes, total: WindowEnergy, window_s: float) -> Deviations:
     """Deviations of energies where nothing is known of the modules' powers but the total."""
-    total_j, window_s = case.total.energy_j, case.end_s - case.start_s
-    modules_s = float(np.sum(case.times.self_time_s))
+    modules_s = float(np.sum(times.self_time_s))
 
     def std(time_s: FloatArray) -> FloatArray:
         share = np.clip(time_s / window_s, 0.0, 1.0) if window_s > 0 else np.ones_like(time_s)
-        highest_j = total_j * time_s / max(modules_s, 1e-300)
+        highest_j = total.energy_j * time_s / max(modules_s, 1e-300)
         unknown_j = highest_j * UNKNOWN_POWER_STD * np.sqrt(1.0 - share)
-        std_j: FloatArray = np.hypot(unknown_j, share * case.total.energy_j_std)
+        std_j: FloatArray = np.hypot(unknown_j, share * total.energy_j_std)
         return std_j
 
     # What the modules did not draw flowed outside: the same error, the other way round.
     outside_s = max(0.0, window_s - modules_s)
     unknown_j = float(std(np.array([modules_s]))[0]) if outside_s > 0 else 0.0
     if modules_s <= 0:
-        unknown_j = case.total.energy_j_std
-    return Deviations(std(case.times.time_s), std(case.times.self_time_s), unknown_j)
+        unknown_j = total.energy_j_std
+    return Deviations(std(times.time_s), std(times.self_time_s), unknown_j)
 
 
 def _shared(case: Case) -> PathEnergies:
@@ -55,7 +54,7 @@ def _shared(case: Case) -> PathEnergies:
     knots_s = np.array([case.start_s, case.end_s])
     shape = Shape(knots_s, None, np.array([0.0, total_j]), case.start_s, case.end_s)
     (own_j,) = self_energies(case.spans, shape)
-    unknown = unknown_stds(case)
+    unknown = unknown_stds(case.times, case.total, case.end_s - case.start_s)
     return PathEnergies(
         energy_j=case.spans.paths.plus_children(own_j),
         energy_j_std=unknown.energy_j_std,

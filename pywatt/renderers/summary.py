@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pywatt.sensors import SensorInfo
 
+UNRESOLVED = "†"
+
 _NAMED = 3  # modules that were not called, by name
 
 
@@ -85,6 +87,11 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
         if name not in used:
             yield "beside", _sensor(profile, trace.sensor)
     yield "method", f"{profile.method}: {profile.method_reason}"
+    if profile.closure is not None and profile.closure_std is not None:
+        closure = with_std(profile.closure, profile.closure_std, "").rstrip()
+        yield "closure", f"{closure}, measured energy over what replay tells of the run"
+    if any(node.layer.resolved is False for node in folded.nodes):
+        yield UNRESOLVED, "power not told from that of others: hardly more than a share by time"
     if folded.not_called:
         yield "not called", _not_called(folded.not_called)
     missing = sum(node.layer.self_energy_j is None for node in folded.nodes)

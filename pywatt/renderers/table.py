@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, total
-from pywatt.renderers.summary import headline, plain, summary, total_std
+from pywatt.renderers.summary import UNRESOLVED, headline, plain, summary, total_std
 from pywatt.renderers.tree import Fold, Node, fold
 from pywatt.results import LayerEnergy, Profile
 
@@ -80,6 +80,9 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
     def mark(layer: LayerEnergy) -> str:
         return "~" if mixed and profile.layer_label(layer) == "estimated" else ""
 
+    def unresolved(layer: LayerEnergy) -> str:
+        return UNRESOLVED if layer.resolved is False else ""
+
     def share(energy_j: float | None) -> str:
         if energy_j is None or not profile.energy_j:
             return NOT_AVAILABLE
@@ -88,11 +91,11 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
     *self_energies, self_total = _with_stds(
         energy,
         [
-            *((x.self_energy_j, x.self_energy_j_std, mark(x)) for x in layers),
+            *((x.self_energy_j, x.self_energy_j_std, mark(x), unresolved(x)) for x in layers),
             # How the errors of the folded layers go together is not known.
-            *([(hidden_j, None, "")] if hidden else []),
-            (profile.outside_j, profile.outside_j_std, ""),
-            (profile.energy_j, total_std(profile), ""),
+            *([(hidden_j, None, "", "")] if hidden else []),
+            (profile.outside_j, profile.outside_j_std, "", ""),
+            (profile.energy_j, total_std(profile), "", ""),
         ],
     )
     return [
@@ -143,17 +146,20 @@ def _indented(node: Node) -> str:
 
 
 def _with_stds(
-    scale: Scale, energies: Sequence[tuple[float | None, float | None, str]]
+    scale: Scale, energies: Sequence[tuple[float | None, float | None, str, str]]
 ) -> list[str]:
     """Texts such as 1.23 ± 0.04, padded so that numbers stand under numbers and ± under ±."""
     stds = [
         "" if std is None or j is None else f" ± {fixed(std * scale.factor, scale.decimals)}"
-        for j, std, _ in energies
+        for j, std, _, _ in energies
     ]
     longest = max(map(len, stds))
+    widest = max(len(after) for _, _, _, after in energies)
     return [
-        NOT_AVAILABLE if j is None else f"{mark}{scale.text(j)}{_right(std, longest)}"
-        for (j, _, mark), std in zip(energies, stds, strict=True)
+        NOT_AVAILABLE
+        if j is None
+        else f"{before}{scale.text(j)}{_right(std, longest)}{after.ljust(widest)}"
+        for (j, _, before, after), std in zip(energies, stds, strict=True)
     ]
 
 

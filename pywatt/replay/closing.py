@@ -45,10 +45,15 @@ class NameEnergies:
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """Measured energy of what was replayed over what replay says, and one standard deviation."""
+    """Measured energy of what was replayed over what replay says, and one standard deviation.
+
+    `believable` is not set where they differ by more than caches, clocks and gaps, what was not
+    replayed, and the measurements themselves explain.
+    """
 
     factor: float
     factor_std: float
+    believable: bool
 
 
 def close(
@@ -87,7 +92,8 @@ def close(
     outside_var = (0.25 * mean_w * outside_s / np.sqrt(3.0)) ** 2
     missing_j = total.energy_j - float(np.sum(own_j)) - outside_j
     all_var = replay_var + guess_var + outside_var
-    if missing_j**2 > (UNBELIEVABLE_STDS**2) * all_var:
+    believable = missing_j**2 <= UNBELIEVABLE_STDS**2 * (all_var + total.energy_j_std**2)
+    if not believable:
         # Replay and run differ far more than was allowed for: that is replay's to answer for.
         replay_var += missing_j**2
         all_var += missing_j**2
@@ -135,7 +141,7 @@ def close(
     )
     if replayed_j > 0:
         factor_std = float(np.hypot(factor_std, factor * np.sqrt(np.sum(sum_var)) / replayed_j))
-    return energies, Closure(factor, factor_std)
+    return energies, Closure(factor, factor_std, believable)
 
 
 def _own_dynamic(

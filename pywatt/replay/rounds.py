@@ -89,9 +89,10 @@ def next_round(
     had = blocks.astype(np.float64).copy()
     chosen: list[int] = []
     for _ in range(slots):
-        var = (weight * spread) ** 2
-        gain = var / (np.maximum(had, 0.1) * (had + 1.0))
-        gain = np.where(had < least, gain + 1e6 * np.max(var, initial=1e-300), gain)
+        # What one more block takes off the standard deviation, of which the sum over works counts.
+        std = weight * spread
+        gain = std * (1.0 / np.sqrt(np.maximum(had, 0.1)) - 1.0 / np.sqrt(had + 1.0))
+        gain = np.where(had < least, gain + 1e6 * np.max(std, initial=1e-300), gain)
         best = int(np.argmax(gain))
         chosen.append(best)
         had[best] += 1.0

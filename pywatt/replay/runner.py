@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pywatt import _core
+from pywatt.attribution.lattice import is_fine, poll_period_s
 from pywatt.attribution.sensor_model import SensorModel, characterize
 from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
 from pywatt.replay.blocks import Block, BlockEnergies, readings_of, solve
-from pywatt.replay.calls import Enough, Intercept, NotRepeatable, Repeater
 from pywatt.replay.closing import NameEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
+from pywatt.replay.passes import PASSES, Passes
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
-from pywatt.replay.survey import survey
+from pywatt.replay.survey import Survey, survey
 from pywatt.replay.window import sharpen
 from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[str, float], None]
-
-PASSES = -1  # work of the passes that lead up to a module's call
 
 # A load that goes on and off tells the sensor's window: so often, for so long each time; where that
 # does not tell, for longer, unless that would take more than a share of the budget.
@@ -57,6 +53,19 @@ PASS_SHARE = 0.25
 # One round of them all, and one more, if the budget is to suffice for every work.
 LEAST_BLOCKS = 2
 
+# Where every reading is fresh, blocks are so many readings long, and no shorter.
+FINE_READINGS = 50
+FINE_BLOCK_S = 0.05
+
+# What the sensors show in so long tells whether every reading is fresh.
+LOOK_S = 0.02
+
+# It is enough once so little of the energy is expected on the wrong work.
+GOOD_ENOUGH = 0.002
+
+# Mean of the absolute value of a normal error of standard deviation 1.
+MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
+
 
 class Replay:
     """Runs a model's modules in blocks while their sensors are read.
@@ -68,7 +77,7 @@ class Replay:
         time_s: time in each module in the real pass, its children included, shape (entries,).
         self_time_s: its own time, likewise.
         duration_s: how long the real pass took.
-        devices_of: devices whose modules a source meters.
+        devices: devices whose modules each source meters, by the source's name.
         budget_s: how long this may take.
         advance: told what is going on, and how many seconds of the budget have gone since.
         seed: of the random order.
@@ -83,44 +92,69 @@ class Replay:
         time_s: FloatArray,
         self_time_s: FloatArray,
         duration_s: float,
-        devices_of: Callable[[Source], Iterable[str]],
+        devices: Mapping[str, Collection[str]],
         budget_s: float,
         advance: Advance,
         seed: int = 0,
     ) -> None:
         self._entries, self._run_pass, self._monitor = entries, run_pass, monitor
-        self._devices_of, self._budget_s, self._advance = devices_of, budget_s, advance
+        self._devices, self._budget_s, self._advance = devices, budget_s, advance
+        self._time_share, self._self_time_share = time_s / duration_s, self_time_s / duration_s
         self._clock = monitor.clock
         self._random = random.Random(seed)
-        self._blocks: list[Block] = []
+        self._seen = Survey([], [], 0.0)
+        self._passes: Passes | None = None
         self._models: dict[str, SensorModel] = {}
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
+        self._solving_s = 0.0
         self._start_s = self._reported_s = self._clock.now_s()
-        self._seen = survey(
-            entries, run_pass, self._clock, time_s / duration_s, self_time_s / duration_s
-        )
-        self._works, self._pass_s = self._seen.works, self._seen.pass_s
 
     def run(self) -> Replayed:
-        """Replay within the budget."""
-        self._limit_to_budget()
-        todo = [k for k, work in enumerate(self._works) if work.problem is None]
-        if todo:
-            with self._monitor:
-                self._pause(FORGET_S)
+        """Replay within the budget; a pass that fails ends it with what there is until then."""
+        notes: tuple[str, ...] = ()
+        try:
+            self._replay()
+        except Exception as error:
+            notes = (f"replay ended early, since a pass of the model failed in it: {error!r}",)
+        return self._finish(notes)
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [] if self._passes is None else self._passes.blocks
+
+    def _replay(self) -> None:
+        self._tell("looking at the model's calls")
+        self._seen = survey(
+            self._entries, self._run_pass, self._clock, self._time_share, self._self_time_share
+        )
+        self._passes = Passes(
+            self._entries, self._seen, self._run_pass, self._clock, self._random, self._tell
+        )
+        works = self._seen.works
+        with self._monitor:
+            self._monitor.idle(LOOK_S)
+            traces = [trace for source in self._sources() for trace in source.traces]
+            coarse = not all(map(is_fine, traces))
+            fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
+            shortest_s = BLOCK_S[0] if coarse else max(FINE_BLOCK_S, fine_s)
+            self._limit_to_budget(shortest_s)
+            todo = [k for k, work in enumerate(works) if work.problem is None]
+            if coarse and todo:
+                self._monitor.idle(FORGET_S)
                 self._probe(todo)
                 self._probed = len(self._blocks)
-                self._run_rounds(todo)
-                self._pause(self._monitor.settle_s)
-        return self._finish()
+            else:
+                self._block_s = shortest_s
+            self._run_rounds(todo)
+            self._monitor.idle(self._monitor.settle_s)
 
-    def _limit_to_budget(self) -> None:
+    def _limit_to_budget(self, shortest_s: float) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
-        least_s = LEAST_BLOCKS * (BLOCK_S[0] + min(self._pass_s, PASS_SHARE * BLOCK_S[0]))
-        most = max(1, int(self._budget_s / least_s))
-        todo = [work for work in self._works if work.problem is None]
+        least_s = LEAST_BLOCKS * (shortest_s + min(self._seen.pass_s, PASS_SHARE * shortest_s))
+        most = max(1, int(self._left_s() / least_s))
+        todo = [work for work in self._seen.works if work.problem is None]
         todo.sort(key=lambda work: -work.share)
         for work in todo[most:]:
             work.problem = f"there was no time for it within budget_s={self._budget_s:g}"
@@ -131,17 +165,18 @@ class Replay:
         The first one that takes much of the time: little else runs in a pass before it.
         """
         self._tell("finding out how the sensor averages")
-        most = max(self._works[k].share for k in todo)
-        work = next(k for k in todo if self._works[k].share >= PROBE_LEAST_SHARE * most)
+        works = self._seen.works
+        most = max(works[k].share for k in todo)
+        work = next(k for k in todo if works[k].share >= PROBE_LEAST_SHARE * most)
         for lengths_s in PROBES_S:
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
-                self._pause(self._random.uniform(*lengths_s))
+                self._monitor.idle(self._random.uniform(*lengths_s))
             self._characterize()
             if all(model.window_identified for model in self._models.values()):
                 break
             spent_s = self._budget_s - self._left_s()
-            if spent_s > PROBE_SHARE * self._budget_s or self._works[work].problem is not None:
+            if spent_s > PROBE_SHARE * self._budget_s or works[work].problem is not None:
                 break
         lengths = [
             (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
@@ -156,12 +191,16 @@ class Replay:
                 self._models[trace.sensor.name] = characterize(trace, spans)
 
     def _run_rounds(self, todo: list[int]) -> None:
-        count = len(self._works)
-        weight = np.array([work.share for work in self._works])
+        """Run rounds of blocks until the works are known well enough, or the budget is spent."""
+        works = self._seen.works
+        count = len(works)
+        time_share = np.array([work.time_share for work in works])
+        own_share = np.array([work.share for work in works])
+        weight = time_share.copy()
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
-            todo = [k for k in todo if self._works[k].problem is None]
-            block_s = self._block_s + min(self._pass_s, PASS_SHARE * self._block_s)
+            todo = [k for k in todo if works[k].problem is None]
+            block_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
             slots = min(len(todo), int(self._left_s() / block_s))
             if slots < 1:
                 return
@@ -172,93 +211,33 @@ class Replay:
             self._random.shuffle(chosen)
             for first in range(0, len(chosen), BLOCKS_A_PAUSE):
                 self._run_blocks(chosen[first : first + BLOCKS_A_PAUSE])
-                self._pause(self._block_s)
+                self._monitor.idle(self._block_s)
             found = self._combined()
-            if found is not None:
-                known = np.isfinite(found.call_j) & (found.call_s > 0)
-                power_w = np.divide(found.call_j, found.call_s, where=known, out=np.ones(count))
-                share = np.array([work.share for work in self._works])
-                weight = np.where(known, share * np.maximum(power_w, 0.0), weight)
-                spread = np.where(found.spread > 0, found.spread, spread)
+            if found is None:
+                continue
+            known = np.isfinite(found.call_j) & (found.call_s > 0)
+            calls_per_s = np.divide(time_share, found.call_s, where=known, out=np.zeros(count))
+            weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
+            spread = np.where(found.spread > 0, found.spread, spread)
+            if np.all(found.blocks[todo] >= LEAST_BLOCKS) and (
+                _expected_wrong(found, calls_per_s, own_share, todo) <= GOOD_ENOUGH
+            ):
+                return
 
     def _run_blocks(self, works: list[int], block_s: float | None = None) -> None:
         """Run a block of each, in random order; several in one pass where passes are long."""
-        at_once = max(1, int(np.ceil(self._pass_s / (PASS_SHARE * self._block_s))))
+        assert self._passes is not None
+        at_once = max(1, int(np.ceil(self._seen.pass_s / (PASS_SHARE * self._block_s))))
         for first in range(0, len(works), at_once):
             if self._left_s() <= 0:
                 return
-            self._one_pass(works[first : first + at_once], block_s)
-
-    def _one_pass(self, works: list[int], block_s: float | None) -> None:
-        """Run the model until the calls of these works have been repeated."""
-        targets: dict[int, dict[int, int]] = {}
-        for work in dict.fromkeys(works):
-            k, call = self._random.choice(self._works[work].calls)
-            targets.setdefault(k, {})[call] = work
-        waiting = sum(len(calls) for calls in targets.values())
-        length_s = block_s or self._block_s * self._random.uniform(0.9, 1.1)
-        began_s = self._clock.now_s()
-        busy = False
-
-        def see(k: int, intercepts: dict[int, Intercept]) -> Callable[..., None]:
-            number = 0
-
-            def seen_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                nonlocal number, waiting, busy, began_s
-                if busy:
-                    return
-                work = targets[k].get(number)
-                number += 1
-                if work is None:
-                    return
-                busy = True
-                entry = self._entries[k]
-                self._tell(f"replaying {entry.name or 'the model'} ({entry.type})")
-                try:
-                    repeater = Repeater(
-                        entry.module, intercepts[k].run, args, kwargs, entry.device, self._clock
-                    )
-                    block = repeater.block(work, length_s)
-                    self._add_pass(began_s, block.start_s)
-                    self._blocks.append(block)
-                    began_s = block.end_s
-                except NotRepeatable as problem:
-                    self._works[work].problem = str(problem)
-                finally:
-                    busy = False
-                waiting -= 1
-                if waiting == 0:
-                    raise Enough
-
-            return seen_call
-
-        intercepts: dict[int, Intercept] = {}
-        with ExitStack() as attached:
-            for k in targets:
-                intercepts[k] = attached.enter_context(
-                    Intercept(self._entries[k], see(k, intercepts))
-                )
-            with suppress(Enough):
-                self._run_pass()
-        for work in works:
-            if waiting and not any(b.work == work for b in self._blocks):
-                self._works[work].problem = "a second pass did not call it as the first one did"
-        self._add_pass(began_s, self._clock.now_s())
-
-    def _add_pass(self, start_s: float, end_s: float) -> None:
-        """Remember when something else than a block ran, of which nothing is known."""
-        if end_s > start_s:
-            self._blocks.append(Block(PASSES, np.array([start_s, end_s]), np.array([0.0, 1.0])))
-
-    def _pause(self, duration_s: float) -> None:
-        """Let the device idle."""
-        if isinstance(self._clock, _core.ScriptedClock):
-            self._clock.advance(duration_s)
-        else:
-            time.sleep(duration_s)
+            self._passes.run(
+                works[first : first + at_once],
+                lambda _: block_s or self._block_s * self._random.uniform(0.9, 1.1),
+            )
 
     def _left_s(self) -> float:
-        return self._budget_s - (self._clock.now_s() - self._start_s)
+        return self._budget_s - self._solving_s - (self._clock.now_s() - self._start_s)
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
@@ -290,40 +269,54 @@ class Replay:
         energies = replace(
             energies, call_j=energies.call_j[rounds], call_j_std=energies.call_j_std[rounds]
         )
-        return combine(self._blocks[rounds], energies, len(self._works))
+        return combine(self._blocks[rounds], energies, len(self._seen.works))
 
     def _combined(self) -> WorkEnergies | None:
         """Energies of all works so far, from the source that is first."""
-        for source in self._sources():
-            energies = self._solve(source)
-            if energies is not None:
-                return self._combine(energies)
-        return None
+        begin_s = self._clock.now_s()
+        try:
+            for source in self._sources():
+                energies = self._solve(source)
+                if energies is not None:
+                    return self._combine(energies)
+            return None
+        finally:
+            # The last time of all, in `_finish`, has to fit in the budget too.
+            self._solving_s = self._clock.now_s() - begin_s
 
-    def _finish(self) -> Replayed:
+    def _finish(self, notes: tuple[str, ...]) -> Replayed:
         names: dict[str, NameEnergies] = {}
-        notes: list[str] = []
-        for source in self._sources() if self._blocks else ():
+        sources = self._sources() if self._blocks else ()
+        for source in sources:
             energies = self._solve(source)
             if energies is None:
-                notes.append(f"{source.name} published too little to tell modules apart by replay")
+                notes += (f"{source.name} published too little to tell modules apart by replay",)
                 continue
-            works = self._combine(energies)
             names[source.name] = energies_by_name(
                 self._entries,
                 self._seen,
-                works,
+                self._combine(energies),
                 energies.idle_w,
                 energies.idle_w_std,
-                set(self._devices_of(source)),
+                self._devices.get(source.name, ()),
             )
         return Replayed(
             names=names,
-            models={t.sensor.name: self._model_of(t) for s in self._sources() for t in s.traces},
+            models={t.sensor.name: self._model_of(t) for s in sources for t in s.traces},
             notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
+
+
+def _expected_wrong(
+    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
+) -> float:
+    """Energy that is expected on the wrong work, as a share of all of it."""
+    wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
+    own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
+    all_w = float(np.sum(own_w))
+    return wrong_w / all_w if all_w > 0 else np.inf
 
 
 def _spans_of(blocks: Sequence[Block]) -> Spans:

@@ -27,11 +27,13 @@ class Work:
 
     Attributes:
         calls: where in a pass: indices of modules, and the number of the call of each.
-        share: part of the run's time that such calls take.
+        time_share: part of the run's time that such calls take, what they call included.
+        share: part that they take themselves, where others are called in them.
         problem: why it cannot be replayed, "" where that needs no mention; None if it can.
     """
 
     calls: list[tuple[int, int]] = field(default_factory=list)
+    time_share: float = 0.0
     share: float = 0.0
     problem: str | None = None
 
@@ -89,6 +91,7 @@ def survey(
         share = (self_time_share if k in containers else time_share)[k]
         for call, which in enumerate(calls):
             works[which].calls.append((k, call))
+            works[which].time_share += float(time_share[k]) / len(calls)
             works[which].share += float(share) / len(calls)
     for work in works:
         if work.calls[0][0] in containers and work.share < SIGNIFICANT_SHARE:

@@ -1,0 +1,180 @@
+"""A whole run over a loader: warm-up, the measured passes, and replay where it takes that."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, Literal, SupportsIndex
+
+import torch
+from torch import nn
+
+from pywatt import _core
+from pywatt.attribution import Method
+from pywatt.batches import (
+    AccuracyOf,
+    Forward,
+    call_model,
+    describe,
+    duplicate,
+    explained,
+    move,
+)
+from pywatt.errors import ArgumentError, BatchError
+from pywatt.monitor import DEFAULT_RATE_HZ
+from pywatt.preserve import preserved_state
+from pywatt.profiler import Profiler
+from pywatt.progress import progress_bar
+from pywatt.results import Profile
+from pywatt.sensors import SensorChoice
+
+DEFAULT_BUDGET_S = 30.0
+
+
+def profile(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    sensors: SensorChoice = "auto",
+    rate_hz: float = DEFAULT_RATE_HZ,
+    forward: Forward | None = None,
+    warmup: int | Literal["auto"] = "auto",
+    max_batches: int | None = None,
+    accuracy: AccuracyOf | str | None = "auto",
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+    method: Method = "auto",
+    budget_s: float = DEFAULT_BUDGET_S,
+    clock: _core.Clock | None = None,
+) -> Profile:
+    """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
+
+    The model is called as it is: its mode is not changed, and afterwards its mode, its buffers and
+    the random states are as before. Without `forward`, no gradients are recorded.
+
+    Args:
+        model: the model.
+        loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first
+            item is the input.
+        sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
+            from `pywatt.sensors()`, or sensor objects.
+        rate_hz: readings a second, 1 to 10,000.
+        forward: (model, batch) -> output, in place of calling the model with the batch.
+        warmup: passes over the first batch before the measurement begins; ``auto``: until the
+            power that a meter reads is steady, for 10 s at most.
+        max_batches: end after so many batches; None: all.
+        accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
+            a function (output, batch) -> share of right answers, or None.
+        device: where batches are moved before the call; default: the model's own device.
+        progress: show a progress bar; None: only in a terminal.
+        method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
+            ``replay``, which afterwards runs each module on its own for as long as the sensor
+            needs to see it; or ``auto``, the surest of the first two that can be believed (see
+            `pywatt.attribute`), else replay.
+        budget_s: how long replay may take.
+        clock: a `ScriptedClock` for tests.
+
+    Returns:
+        The profile; `print` it for the table.
+
+    Raises:
+        ArgumentError: an empty loader, not a torch module, an unknown sensor, a rate out of range.
+        BatchError: the loader's first batch is not one the model can be called with.
+        SensorError: a sensor asked for by name that cannot be read.
+        Exception: whatever the model or the loader raises. What was measured until then is in the
+            exception's `partial_profile`.
+    """
+    _check_count("warmup", warmup, 0, or_else="auto")
+    _check_count("max_batches", max_batches, 1, or_else=None)
+    if not (math.isfinite(budget_s) and budget_s > 0):
+        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")
+    if not (forward is None or callable(forward)):
+        raise ArgumentError(f"forward must be a function (model, batch), not {forward!r}")
+    if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
+        raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
+    profiler = Profiler(
+        model,
+        sensors=sensors,
+        rate_hz=rate_hz,
+        method=method,
+        accuracy=accuracy,
+        device="cpu" if device is None else device,
+        clock=clock,
+    )
+    target = torch.device(profiler.device if device is None else device)
+    call = _no_grad_call if forward is None else forward
+    explain = explained if forward is None else nullcontext
+    with preserved_state(model):
+        batches = iter(loader)
+        first = list(itertools.islice(batches, 1))
+        if not first:
+            raise ArgumentError("the loader gave no batch: there is nothing to profile")
+        # The model may write into its input, and what is repeated must be as it was.
+        kept = duplicate(first[0], target)
+
+        def run_pass() -> None:
+            with preserved_state(model):
+                call(model, duplicate(kept, target))
+
+        with explain(kept):
+            for _ in range(1 if warmup == "auto" else warmup):
+                run_pass()
+        if warmup == "auto":
+            profiler.warm_up(run_pass)
+        todo = itertools.islice(itertools.chain(first, batches), max_batches)
+        try:
+            with (
+                progress_bar("profiling", _length(loader, max_batches), progress) as advance,
+                profiler,
+            ):
+                for number, batch in enumerate(todo):
+                    moved = move(batch, target)
+                    # After a warm-up the model is known to take the first batch.
+                    with explain(moved) if number == warmup == 0 else nullcontext():
+                        output = call(model, moved)
+                    profiler.step(moved, output)
+                    advance()
+            if profiler.wants_replay:
+                profiler.replay(run_pass, budget_s=budget_s, progress=progress)
+        except BaseException as error:
+            profiler._make_sure(error)
+            _keep_partial(error, profiler)
+            raise
+    return profiler.result()
+
+
+def _no_grad_call(model: nn.Module, batch: Any) -> Any:
+    with torch.no_grad():
+        return call_model(model, batch)
+
+
+def _can_iterate(loader: Any) -> bool:
+    return hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+
+
+def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
+    try:
+        length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
+    except Exception:  # whatever its __len__ says, the loader may be fine
+        return max_batches
+    return length if max_batches is None else min(length, max_batches)
+
+
+def _keep_partial(error: BaseException, profiler: Profiler) -> None:
+    """Put what was measured so far on the user's exception, which goes on as it is."""
+    try:
+        error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours
+    except Exception:
+        return
+
+
+def _check_count(name: str, count: Any, least: int, *, or_else: str | None) -> None:
+    if count == or_else:
+        return
+    if not isinstance(count, SupportsIndex) or operator.index(count) < least:
+        raise ArgumentError(
+            f"{name} is {count!r}, but must be a whole number of at least {least}, or {or_else!r}"
+        )

@@ -1,0 +1,158 @@
+"""What one run has left behind, and its energy shared among the run's spans, source by source."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pywatt.attribution import Attributed, Method, attribute
+from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.attribution.source import Source, sources_of
+from pywatt.batches import Accuracy
+from pywatt.device_state import DeviceState
+from pywatt.hooks import ModuleHooks
+from pywatt.replay import Closure, Replayed, close, steady_energy
+from pywatt.sensors import SensorInfo
+from pywatt.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All that one run has left behind.
+
+    Attributes:
+        hooks: its spans and modules, taken off.
+        infos: all sensors that were read.
+        traces: what they gave, by name.
+        start_s: beginning of the measured window on the clock of spans and traces.
+        end_s: end of it.
+        batches: how many batches went through.
+        training: whether the model was in training mode.
+        samples: how many samples; None where not known.
+        accuracy: accuracy over them.
+        notes: what is known so far that a reader must know.
+        method: asked-for method of attribution.
+        device_states: the devices' condition around the run.
+    """
+
+    hooks: ModuleHooks
+    infos: tuple[SensorInfo, ...]
+    traces: Mapping[str, Trace]
+    start_s: float
+    end_s: float
+    batches: int
+    training: bool
+    samples: int | None
+    accuracy: Accuracy
+    notes: tuple[str, ...]
+    method: Method
+    device_states: tuple[DeviceState, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What was metered."""
+        return sources_of(self.traces, self.infos)
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the measured window."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One source's energy, shared among the modules on some devices.
+
+    Attributes:
+        source: where the energy comes from.
+        devices: whose modules it was shared among.
+        found: the energies, by call path.
+        closure: how far replay and the run agree; None for other methods.
+    """
+
+    source: Source
+    devices: tuple[str, ...]
+    found: Attributed
+    closure: Closure | None = None
+
+
+def share(recording: Recording) -> tuple[Shared, ...]:
+    """Share the energy of each source from the run alone; one that tells no energy is left out."""
+    sources = recording.sources
+    claimed = {source.info.device for source in sources if source.info.device is not None}
+    shared = []
+    for source in sources:
+        devices = devices_of(source, recording.hooks, claimed)
+        found = attribute(
+            source,
+            recording.hooks.spans(devices),
+            recording.start_s,
+            recording.end_s,
+            method="auto" if recording.method == "replay" else recording.method,
+        )
+        if found is not None:
+            shared.append(Shared(source, tuple(devices), found))
+    return tuple(shared)
+
+
+def devices_of(source: Source, hooks: ModuleHooks, claimed: Collection[str | None]) -> list[str]:
+    """Devices whose modules a source's energy is shared among; `claimed` have one of their own."""
+    if source.info.device is not None:
+        return [d for d in hooks.devices if d == source.info.device]
+    # The one sensor given stands for all that has none of its own.
+    return [d for d in hooks.devices if d not in claimed]
+
+
+def with_replay(
+    recording: Recording, shared: Sequence[Shared], replayed: Replayed
+) -> tuple[Shared, ...]:
+    """Share by replay what the run alone does not tell, or all of it where that was asked for."""
+    return tuple(
+        one
+        if recording.method == "auto" and one.found.doubt is None
+        else _by_replay(recording, one, replayed)
+        for one in shared
+    )
+
+
+def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
+    """Charge the spans with the energies of replay; as they were where it has none to believe."""
+    source, names = one.source, replayed.names.get(one.source.name)
+    if names is None:
+        return one
+    spans = recording.hooks.spans(one.devices)
+    total = _steady_total(recording, source, replayed) or one.found.total
+    energies, closure = close(
+        names.padded(len(spans.names)),
+        spans.paths,
+        PathTimes.of(spans),
+        recording.duration_s,
+        total,
+    )
+    notes: tuple[str, ...] = ()
+    if not closure.believable:
+        notes = (
+            f"the run took {closure.factor:.3g} times the energy that replay tells of it "
+            f"({source.name}): replay's figures cannot be believed here, since the work or the "
+            "machine was not the same",
+        )
+        if recording.method == "auto":
+            return replace(one, found=replace(one.found, notes=(*one.found.notes, *notes)))
+    why = (
+        "each kind of call was run back to back for as long as the sensor needs, within "
+        f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "
+        "the run really took"
+    )
+    if one.found.doubt is not None and recording.method == "auto":
+        why += f"; from the run alone it cannot be told: {one.found.doubt}"
+    return replace(
+        one, found=Attributed(energies, total, "replay", why, notes=notes), closure=closure
+    )
+
+
+def _steady_total(recording: Recording, source: Source, replayed: Replayed) -> WindowEnergy | None:
+    """Energy of the run from a power of which replay has found out what it is the mean of."""
+    if source.counter is not None or source.power is None:
+        return None
+    model = replayed.models.get(source.power.sensor.name)
+    return steady_energy(source.power, model, recording.start_s, recording.end_s)

@@ -1,0 +1,104 @@
+"""Passes of the model in which chosen calls are caught and repeated in blocks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import numpy as np
+
+from pywatt import _core
+from pywatt.modules import ModuleEntry
+from pywatt.replay.blocks import Block
+from pywatt.replay.calls import Enough, Intercept, NotRepeatable, Repeater
+from pywatt.replay.survey import Survey
+
+PASSES = -1  # work of the passes that lead up to a module's call
+
+
+class Passes:
+    """Runs passes and keeps the blocks of calls that were repeated in them.
+
+    Args:
+        entries: the model's modules.
+        seen: which calls a pass makes; a work that cannot be repeated is marked there.
+        run_pass: runs one pass, on the same input each time, and leaves no trace of it.
+        clock: the host's clock.
+        chance: which of several equal calls is repeated.
+        tell: told what is going on.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[ModuleEntry],
+        seen: Survey,
+        run_pass: Callable[[], None],
+        clock: _core.Clock,
+        chance: random.Random,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.blocks: list[Block] = []
+        self._entries, self._works, self._run_pass = entries, seen.works, run_pass
+        self._clock, self._chance, self._tell = clock, chance, tell
+
+    def run(self, works: Sequence[int], block_s: Callable[[int], float]) -> None:
+        """Run the model until the calls of these works have been repeated, each for `block_s`."""
+        targets: dict[int, dict[int, int]] = {}
+        for work in dict.fromkeys(works):
+            k, call = self._chance.choice(self._works[work].calls)
+            targets.setdefault(k, {})[call] = work
+        waiting = sum(len(calls) for calls in targets.values())
+        began_s = self._clock.now_s()
+        busy = False
+
+        def see(k: int, intercepts: dict[int, Intercept]) -> Callable[..., None]:
+            number = 0
+
+            def seen_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                nonlocal number, waiting, busy, began_s
+                if busy:
+                    return
+                work = targets[k].get(number)
+                number += 1
+                if work is None:
+                    return
+                busy = True
+                entry = self._entries[k]
+                self._tell(f"replaying {entry.name or 'the model'} ({entry.type})")
+                try:
+                    repeater = Repeater(
+                        entry.module, intercepts[k].run, args, kwargs, entry.device, self._clock
+                    )
+                    block = repeater.block(work, block_s(work))
+                    self._add_pass(began_s, block.start_s)
+                    self.blocks.append(block)
+                    began_s = block.end_s
+                except NotRepeatable as problem:
+                    self._works[work].problem = str(problem)
+                finally:
+                    busy = False
+                waiting -= 1
+                if waiting == 0:
+                    raise Enough
+
+            return seen_call
+
+        intercepts: dict[int, Intercept] = {}
+        with ExitStack() as attached:
+            for k in targets:
+                intercepts[k] = attached.enter_context(
+                    Intercept(self._entries[k], see(k, intercepts))
+                )
+            with suppress(Enough):
+                self._run_pass()
+        for work in works:
+            if waiting and not any(b.work == work for b in self.blocks):
+                self._works[work].problem = "a second pass did not call it as the first one did"
+        self._add_pass(began_s, self._clock.now_s())
+
+    def _add_pass(self, start_s: float, end_s: float) -> None:
+        """Remember when something else than a block ran, of which nothing is known."""
+        if end_s > start_s:
+            self.blocks.append(Block(PASSES, np.array([start_s, end_s]), np.array([0.0, 1.0])))
