@@ -121,7 +121,8 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     if names is None:
         return one
     spans = recording.hooks.spans(one.devices)
-    total = _steady_total(recording, source, replayed) or one.found.total
+    totals = (one.found.total, _steady_total(recording, source, replayed) or one.found.total)
+    total = min(totals, key=lambda energy: energy.energy_j_std)
     energies, closure = close(
         names.padded(len(spans.names)),
         spans.paths,

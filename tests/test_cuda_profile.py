@@ -15,11 +15,12 @@ from torch import nn
 
 import pywatt
 from pywatt import _core
-from pywatt.assembly import Recording, assemble
+from pywatt.assembly import assemble
 from pywatt.batches import Accuracy
 from pywatt.cuda_clock import CudaTimeline
 from pywatt.hooks import ModuleHooks
 from pywatt.monitor import Monitor
+from pywatt.recording import Recording, share
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import OpenSensor
 
@@ -63,21 +64,20 @@ class Machine:
 
 def finished(hooks: ModuleHooks, monitor: Monitor, start_s: float, end_s: float) -> Profile:
     traces, notes = monitor.read()
-    return assemble(
-        Recording(
-            hooks=hooks,
-            infos=tuple(info for sensor in monitor.sensors for info in sensor.infos),
-            traces=traces,
-            start_s=start_s,
-            end_s=end_s,
-            batches=1,
-            training=False,
-            samples=None,
-            accuracy=Accuracy(None),
-            notes=notes,
-            method="overlap",
-        )
+    recording = Recording(
+        hooks=hooks,
+        infos=tuple(info for sensor in monitor.sensors for info in sensor.infos),
+        traces=traces,
+        start_s=start_s,
+        end_s=end_s,
+        batches=1,
+        training=False,
+        samples=None,
+        accuracy=Accuracy(None),
+        notes=notes,
+        method="overlap",
     )
+    return assemble(recording, share(recording))
 
 
 class Part(nn.Module):

@@ -257,7 +257,8 @@ def test_a_slow_sensor_tells_few_layers_apart_by_regression():
     """Two layers shorter than the sensor's period of 100 ms, at starts that change."""
     clock = pywatt.ScriptedClock()
     gaps_s = np.random.default_rng(0).uniform(0.0, 0.05, 250)
-    edge_s = np.cumsum(np.column_stack((gaps_s, np.full(250, 0.02), np.full(250, 0.03))))
+    # A profiler waits for the sensor to have shown the idle before.
+    edge_s = 0.25 + np.cumsum(np.column_stack((gaps_s, np.full(250, 0.02), np.full(250, 0.03))))
     sensor = pywatt.ScriptedSensor(
         [*np.tile([60.0, 300.0, 120.0], 250).tolist(), 60.0],
         [0.0, *edge_s.tolist()],

@@ -17,6 +17,7 @@ from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, BlockEnergies, Readings, solve
 from pywatt.replay.calls import Intercept, NotRepeatable, Repeater
 from pywatt.replay.closing import NameEnergies, close
+from pywatt.replay.drift import fit_levels
 from pywatt.replay.equal import work_of
 from pywatt.replay.rounds import combine, next_round
 from pywatt.replay.state import copy_tensors
@@ -122,10 +123,36 @@ def test_the_spread_of_blocks_is_the_uncertainty():
     energies = BlockEnergies(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 1e-3), IDLE_W, 0.1)
     found = combine(blocks, energies, 2)
     assert found.call_j[0] == pytest.approx(1.0)
-    # Alone, the pool is its own: the square root of 0.02 / 3, over 4 blocks.
-    assert found.call_j_std[0] == pytest.approx(math.sqrt(0.02 / 3 / 4))
+    # Alone, the pool is its own: the square root of 0.02 / 3, over 4 blocks. A search finds it.
+    assert found.call_j_std[0] == pytest.approx(math.sqrt(0.02 / 3 / 4), rel=0.02)
+    assert found.drift_std < 0.01
     assert found.blocks[0] == pytest.approx(4.0)
     assert math.isnan(found.call_j[1])
+
+
+def test_a_drift_that_all_works_share_is_told_from_their_energies():
+    """Power rises by 10 % over 30 s; each work ran in another part of it for the most part."""
+    time_s = np.arange(0.0, 30.0, 0.3)
+    work = np.array([0 if (t < 12.0) != (k % 5 == 0) else 1 for k, t in enumerate(time_s)])
+    drift = 0.1 * (time_s / 30.0 - 0.5)
+    noise = 0.001 * np.random.default_rng(0).standard_normal(len(time_s))
+    found = fit_levels(time_s, work, 1.0 + drift + noise, np.zeros(len(time_s)), 1e-4)
+    plain = [np.mean((1.0 + drift)[work == k]) for k in (0, 1)]
+    assert plain[1] - plain[0] > 0.02
+    apart = found.level[1] - found.level[0]
+    assert abs(apart) <= 3.0 * np.hypot(*found.level_std) < 0.005
+    assert found.spread == pytest.approx([0.001, 0.001], rel=0.25)
+    assert found.drift_std == pytest.approx(np.std(drift), rel=0.1)
+
+
+def test_without_a_drift_levels_are_means():
+    time_s = np.arange(0.0, 12.0, 0.3)
+    work = np.arange(len(time_s)) % 2
+    ratio = 1.0 + 0.01 * np.random.default_rng(1).standard_normal(len(time_s))
+    found = fit_levels(time_s, work, ratio, np.zeros(len(time_s)), 1e-4)
+    means = [np.mean(ratio[work == k]) for k in (0, 1)]
+    assert found.level == pytest.approx(means, abs=0.3 * 0.01 / math.sqrt(20))
+    assert found.level_std == pytest.approx([0.01 / math.sqrt(20)] * 2, rel=0.3)
 
 
 def test_blocks_go_where_they_help_most():
@@ -165,7 +192,11 @@ def test_the_sum_is_what_was_measured():
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(550.0)
     assert closure.factor == pytest.approx(1.1)
     assert closure.factor_std >= 5.5 / 500.0
-    assert energies.self_energy_j == pytest.approx([99.0, 176.0, 275.0])
+    # Idle is known by itself: what is above it was 1.25 times as much.
+    assert energies.self_energy_j == pytest.approx([97.5, 185.0, 267.5])
+    # But it may have moved with the rest, and all would be 1.1 times as much.
+    away_j = np.array([99.0 - 97.5, 176.0 - 185.0, 275.0 - 267.5])
+    assert np.all(energies.self_energy_j_std >= np.abs(away_j) / math.sqrt(12.0))
 
 
 def test_what_was_not_replayed_takes_the_remainder():

@@ -26,12 +26,15 @@ class NameEnergies:
         call_j_std: one standard deviation, shape (names,).
         idle_w: power while nothing runs.
         idle_w_std: one standard deviation of it.
+        drift_std: standard deviation of the slow drift that all names had in common in replay, as a
+            share of their energy: the run may have been at any point of it.
     """
 
     call_j: FloatArray
     call_j_std: FloatArray
     idle_w: float
     idle_w_std: float
+    drift_std: float = 0.0
 
     def padded(self, names: int) -> NameEnergies:
         """The same with names that were never replayed added, up to so many."""
@@ -87,7 +90,8 @@ def close(
     # How much of the difference each part takes is by its variance (a Gaussian given its sum).
     var = np.where(known, known_var, (guess_std_w * self_s) ** 2)
     sum_var = _sum_var(names, paths, times)
-    replay_var = (REPLAY_STD * replayed_j) ** 2 + float(np.sum(sum_var))
+    apart_std = np.hypot(REPLAY_STD, names.drift_std)
+    replay_var = (apart_std * replayed_j) ** 2 + float(np.sum(sum_var))
     guess_var = float(np.sum(guess_std_w[~known] * self_s[~known])) ** 2
     outside_var = (0.25 * mean_w * outside_s / np.sqrt(3.0)) ** 2
     missing_j = total.energy_j - float(np.sum(own_j)) - outside_j
@@ -105,9 +109,16 @@ def close(
     own_j = np.maximum(own_j, 0.0)
     rest_j = total.energy_j - outside_j - float(np.sum(own_j[~known]))
     factor = rest_j / replayed_j if replayed_j > 0 else 1.0
-    if replayed_j > 0:
-        own_j = np.where(known, factor * own_j, own_j)
+    evenly_j = np.where(known, factor * own_j, own_j)
+    # Clocks, caches and gaps move what flows above idle; idle power was measured by itself.
+    above_j = np.where(known, np.maximum(own_j - idle_j, 0.0), 0.0)
+    base_j = float(np.sum(np.where(known, own_j - above_j, 0.0)))
+    gain = (rest_j - base_j) / float(np.sum(above_j)) if np.any(above_j > 0) else 0.0
+    if gain > 0:
+        own_j = np.where(known, own_j + (gain - 1.0) * above_j, own_j)
     else:
+        own_j, above_j, gain = evenly_j, np.where(known, own_j, 0.0), factor
+    if replayed_j <= 0:
         outside_j = total.energy_j - float(np.sum(own_j))
 
     # What all replayed paths have in common: the total, what was guessed, and idle power.
@@ -116,14 +127,18 @@ def close(
     common_var = total.energy_j_std**2 + left_var
     factor_std = float(np.sqrt(common_var)) / replayed_j if replayed_j > 0 else 0.0
     share = np.divide(own_j, rest_j) if rest_j > 0 else np.zeros(len(own_j))
+    above_share = above_j / max(float(np.sum(above_j)), 1e-300)
     # Idle that is off by some W moves energy between paths of high and low power.
     moved_s = self_s - np.where(known, share, 0.0) * (float(np.sum(self_s[known])) + outside_s)
     idle_var = (names.idle_w_std * np.where(known, moved_s, self_s)) ** 2
     # Scaling to the sum takes out what a path's own error has in common with it.
-    scaled_var = known_var - 2.0 * share * sum_var + share**2 * float(np.sum(sum_var))
-    own_var = np.where(known, factor**2 * np.maximum(scaled_var, 0.0), var)
+    scaled_var = known_var - 2.0 * above_share * sum_var
+    scaled_var += above_share**2 * float(np.sum(sum_var))
+    own_var = np.where(known, gain**2 * np.maximum(scaled_var, 0.0), var)
+    # Idle power may have moved with the rest: anywhere in between.
+    own_var += (evenly_j - own_j) ** 2 / 12.0
     # What replay got wrong in all, it may have got wrong in any path.
-    excess = max(0.0, abs(factor - 1.0) - UNBELIEVABLE_STDS * REPLAY_STD)
+    excess = max(0.0, abs(factor - 1.0) - UNBELIEVABLE_STDS * apart_std)
     own_var += np.where(known, (excess * own_j) ** 2, 0.0)
     common_j = np.where(known, np.abs(own_j) * factor_std, 0.0)
     single_var = own_var + idle_var
@@ -140,7 +155,8 @@ def close(
         outside_j_std=float(np.hypot(np.sqrt(outside_var), names.idle_w_std * outside_s)),
     )
     if replayed_j > 0:
-        factor_std = float(np.hypot(factor_std, factor * np.sqrt(np.sum(sum_var)) / replayed_j))
+        sum_std = np.hypot(np.sqrt(np.sum(sum_var)) / replayed_j, names.drift_std)
+        factor_std = float(np.hypot(factor_std, factor * sum_std))
     return energies, Closure(factor, factor_std, believable)
 
 

@@ -54,7 +54,7 @@ def energies_by_name(
         missing = 1.0 - float(np.mean(known))
         std_j = float(np.mean(works.call_j_std[calls][known]))
         call_j_std[k] = np.hypot(std_j, missing * call_j[k] / np.sqrt(3.0))
-    return NameEnergies(call_j, call_j_std, idle_w, idle_w_std)
+    return NameEnergies(call_j, call_j_std, idle_w, idle_w_std, works.drift_std)
 
 
 def notes_on(entries: Sequence[ModuleEntry], seen: Survey) -> Iterator[str]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pywatt.replay.blocks import Block, BlockEnergies
+from pywatt.replay.drift import fit_levels
 
 FloatArray = npt.NDArray[np.float64]
-
-# The spread of a work that ran in few blocks is taken from its own and from all works' together, as
-# if those had been so many blocks more.
-POOLED_BLOCKS = 4.0
 
 # Spread before anything is known, as a share of the energy.
 ASSUMED_SPREAD = 0.02
 
 # No work's spread is smaller: the readings' own noise may hide it in a few blocks.
-LEAST_SPREAD = 5e-4
+LEAST_SPREAD = 8e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,10 +26,12 @@ class WorkEnergies:
 
     Attributes:
         call_j: the energy.
-        call_j_std: one standard deviation by the spread over blocks.
+        call_j_std: one standard deviation by the spread over blocks, of a drift that all works
+            have in common only what could not be told.
         call_s: time of a call in its blocks.
         blocks: how many told it.
         spread: standard deviation of one block as a share of the energy.
+        drift_std: that of the slow drift of all works together, a number.
     """
 
     call_j: FloatArray
@@ -39,39 +39,44 @@ class WorkEnergies:
     call_s: FloatArray
     blocks: FloatArray
     spread: FloatArray
+    drift_std: float
 
 
-def combine(blocks: list[Block], energies: BlockEnergies, works: int) -> WorkEnergies:
-    """Average each work's blocks, by their weights."""
-    work = np.array([block.work for block in blocks])
+def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> WorkEnergies:
+    """Average each work's blocks, freed of the slow drift that all works have in common."""
+    work = np.array([block.work for block in blocks], dtype=np.int64)
     block_s = np.array([block.call_s for block in blocks])
-    weight = 1.0 / np.maximum(energies.call_j_std, 1e-12) ** 2
-    call_j, call_s, count = np.full(works, np.nan), np.full(works, np.nan), np.zeros(works)
-    squares, own_var = np.zeros(works), np.zeros(works)
+    call_j, call_j_std, call_s = (np.full(works, np.nan) for _ in range(3))
+    count, spread = np.zeros(works), np.full(works, ASSUMED_SPREAD)
+    told = (work >= 0) & np.isfinite(energies.call_j)
     for k in range(works):
-        mine = (work == k) & np.isfinite(energies.call_j)
+        mine = told & (work == k)
         if not np.any(mine):
             continue
         # Blocks that the sensor saw in full count alike, others less.
-        w = np.minimum(weight[mine], 2.0 * np.median(weight[mine]))
-        w = w / np.sum(w)
-        mean_j = float(w @ energies.call_j[mine])
-        call_j[k], call_s[k] = mean_j, float(np.mean(block_s[mine]))
-        count[k] = 1.0 / float(w @ w)
-        if mean_j > 0:
-            relative = energies.call_j[mine] / mean_j - 1.0
-            n = len(relative)
-            squares[k] = float(w @ relative**2) * n
-            own_var[k] = float(w**2 @ energies.call_j_std[mine] ** 2) / mean_j**2
-    degrees = np.maximum(count - 1.0, 0.0)
-    total = float(np.sum(degrees))
-    pooled = float(np.sum(squares)) / total if total > 0 else ASSUMED_SPREAD**2
-    spread = np.sqrt((squares + POOLED_BLOCKS * pooled) / (degrees + POOLED_BLOCKS))
-    spread = np.maximum(spread, LEAST_SPREAD)
-    with np.errstate(divide="ignore"):
-        share = np.sqrt(np.maximum(spread**2 / count, own_var))
-    call_j_std = np.abs(call_j) * share
-    return WorkEnergies(call_j, call_j_std, call_s, count, spread)
+        weight = 1.0 / np.maximum(energies.call_j_std[mine], 1e-12) ** 2
+        weight = np.minimum(weight, 2.0 * np.median(weight))
+        weight /= np.sum(weight)
+        call_j[k] = float(weight @ energies.call_j[mine])
+        call_j_std[k] = float(np.sqrt(weight**2 @ energies.call_j_std[mine] ** 2))
+        call_s[k] = float(np.mean(block_s[mine]))
+        count[k] = 1.0 / float(weight @ weight)
+    drift_std = 0.0
+    told[told] &= call_j[work[told]] > 0
+    known, index = np.unique(work[told], return_inverse=True)
+    if len(known):
+        mean_j = call_j[known]
+        levels = fit_levels(
+            np.array([(block.start_s + block.end_s) / 2.0 for block in blocks])[told],
+            index,
+            energies.call_j[told] / mean_j[index],
+            (energies.call_j_std[told] / mean_j[index]) ** 2,
+            LEAST_SPREAD,
+        )
+        call_j[known] = mean_j * levels.level
+        call_j_std[known] = mean_j * levels.level_std
+        spread[known], drift_std = levels.spread, levels.drift_std
+    return WorkEnergies(call_j, call_j_std, call_s, count, spread, drift_std)
 
 
 def next_round(

@@ -19,9 +19,6 @@ FloatArray = npt.NDArray[np.float64]
 # Where the sum of squares is looked at to see how sharp its minimum is, as a share of a period.
 CURVATURE_STEP = 0.02
 
-# From so many periods on a window smears the ends of a run noticeably.
-LONG_PERIODS = 1.5
-
 # Readings that see a run alone, at least, to stand for all of it; and how steady it is at best.
 LEAST_READINGS = 5
 STEADY_STD = 0.002
@@ -78,15 +75,16 @@ def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
 def steady_energy(
     power: Trace, model: SensorModel | None, start_s: float, end_s: float
 ) -> WindowEnergy | None:
-    """Energy of a run whose power is steady at the scale of a long averaging window.
+    """Energy of a run whose power is steady at the scale of the readings.
 
-    Such a sensor shows a run's beginning and end smeared over its window, so the readings that see
-    the run alone stand for all of it. None where the window is short, or there are too few.
+    Readings that see the run alone stand for all of it: those at its ends also hold what was before
+    or after, and a power that is the mean of a part of the time tells nothing between its readings.
+    None where the sensor's window is not known, or there are too few.
     """
     if model is None or model.window_s is None or model.period_s is None:
         return None
     lattice = update_lattice(power)
-    if lattice is None or model.window_s <= LONG_PERIODS * model.period_s:
+    if lattice is None:
         return None
     ends_s = lattice.time_s - (model.delay_s or 0.0)
     inside = (ends_s - model.window_s >= start_s) & (ends_s <= end_s)
@@ -95,8 +93,9 @@ def steady_energy(
     duration_s = end_s - start_s
     power_w = float(np.mean(lattice.reading[inside]))
     spread_w = float(np.std(lattice.reading[inside]))
-    # The window's length at either end counts less than the rest.
-    std_w = spread_w * np.sqrt(model.window_s / duration_s) + STEADY_STD * power_w
+    # Windows that overlap tell the same again.
+    independent = duration_s / max(model.window_s, model.period_s)
+    std_w = spread_w / np.sqrt(independent) + STEADY_STD * power_w
     return WindowEnergy(power_w * duration_s, float(std_w) * duration_s)
 
 

@@ -1,0 +1,140 @@
+"""Telling what all works' power did together, slowly, from what each block tells of its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+# The drift is a line from knot to knot, and resembles itself over some seconds, since it comes from
+# temperatures and clocks.
+KNOT_S = 0.5
+SMOOTH_S = (2.0, 60.0)
+
+# Drift and spread are looked for between these shares of the power.
+LEAST_DRIFT = 1e-5
+MOST = 0.3
+
+# Keeps the covariance of a smooth drift invertible, as a share of its variance.
+ROUGHNESS = 1e-5
+
+# A work's spread is taken from its own blocks and from all works' together, as if those had been so
+# many blocks more.
+POOLED_BLOCKS = 4.0
+
+# Fits that are tried for the most likely spread, drift and smoothness.
+MOST_FITS = 90
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """What blocks tell of their works, freed of the drift that they have in common.
+
+    Attributes:
+        level: of each work, as a share of what was taken for it, shape (works,).
+        level_std: one standard deviation, shape (works,).
+        spread: standard deviation of one block, shape (works,).
+        drift_std: standard deviation of the drift over the blocks.
+    """
+
+    level: FloatArray
+    level_std: FloatArray
+    spread: FloatArray
+    drift_std: float
+
+
+def fit_levels(
+    time_s: FloatArray, work: IntArray, ratio: FloatArray, ratio_var: FloatArray, least_spread: float
+) -> Levels:
+    """Fit a level for each work and a drift common to all, by restricted maximum likelihood.
+
+    A linear mixed model (D. Harville, J. Am. Stat. Assoc. 72, 1977): a block's ratio is its work's
+    level, the drift at its time, and an error of its own.
+
+    Args:
+        time_s: when each block ran, shape (blocks,).
+        work: which work, from 0 on without gaps, shape (blocks,).
+        ratio: energy of a call in it over what was taken for its work, shape (blocks,).
+        ratio_var: variance of it by the readings' own noise, shape (blocks,).
+        least_spread: no block tells its work better than this.
+    """
+    from scipy.optimize import minimize  # takes a moment to import
+
+    model = _Model.of(time_s, work, ratio - 1.0)
+    bounds = np.log([(least_spread, MOST), (LEAST_DRIFT, MOST), SMOOTH_S])
+
+    def lack(at: FloatArray) -> float:
+        spread, drift, smooth_s = np.exp(at)
+        return -model.solve(ratio_var + spread**2, drift, smooth_s).log_likelihood
+
+    options = {"xatol": 0.05, "fatol": 0.05, "maxfev": MOST_FITS}
+    start = np.log([max(0.005, least_spread), 0.005, 6.0])
+    best = minimize(lack, start, method="Nelder-Mead", bounds=bounds, options=options)
+    spread, drift, smooth_s = (float(part) for part in np.exp(best.x))
+    first = model.solve(ratio_var + spread**2, drift, smooth_s)
+    # The fit follows each block by its leverage, so that less is left than there was.
+    var = (model.ratio - first.fitted) ** 2 / np.maximum(1.0 - first.leverage, 1e-3)
+    count = np.bincount(work, minlength=model.works)
+    own = np.bincount(work, var, minlength=model.works) * (count - 1.0) / count
+    own = (own + POOLED_BLOCKS * spread**2) / (count - 1.0 + POOLED_BLOCKS)
+    own = np.maximum(np.sqrt(own), least_spread)
+    final = model.solve(ratio_var + own[work] ** 2, drift, smooth_s)
+    return Levels(1.0 + final.level, final.level_std, own, float(np.std(final.drift)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Solution:
+    level: FloatArray
+    level_std: FloatArray
+    drift: FloatArray
+    fitted: FloatArray
+    leverage: FloatArray
+    log_likelihood: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """Columns: one for each work, then the knots of the drift, whose mean over blocks is zero."""
+
+    columns: FloatArray
+    works: int
+    ratio: FloatArray
+    knot_s: FloatArray
+
+    @classmethod
+    def of(cls, time_s: FloatArray, work: IntArray, ratio: FloatArray) -> _Model:
+        works = int(np.max(work)) + 1
+        knots = max(2, round(float(np.ptp(time_s)) / KNOT_S) + 1)
+        knot_s = np.linspace(np.min(time_s), np.max(time_s), knots)
+        step_s = max(float(knot_s[1] - knot_s[0]), 1e-9)
+        hats = np.maximum(0.0, 1.0 - np.abs(time_s[:, None] - knot_s[None, :]) / step_s)
+        hats -= np.mean(hats, axis=0)
+        return cls(np.hstack((np.eye(works)[work], hats)), works, ratio, knot_s)
+
+    def solve(self, noise_var: FloatArray, drift: float, smooth_s: float) -> _Solution:
+        """Solve for given variances of the blocks, and a drift of given deviation and smoothness.
+
+        A Gaussian process with a squared exponential covariance.
+        """
+        apart = (self.knot_s[:, None] - self.knot_s[None, :]) / smooth_s
+        alike = np.exp(-0.5 * apart**2) + ROUGHNESS * np.eye(len(self.knot_s))
+        information = self.columns.T @ (self.columns / noise_var[:, None])
+        information[self.works :, self.works :] += np.linalg.inv(alike) / drift**2
+        right = self.columns.T @ (self.ratio / noise_var)
+        covariance = np.linalg.inv(information)
+        found = covariance @ right
+        log_dets = np.linalg.slogdet(information)[1] + np.linalg.slogdet(alike)[1]
+        log_dets += float(np.sum(np.log(noise_var))) + 2.0 * len(self.knot_s) * np.log(drift)
+        left = float(self.ratio @ (self.ratio / noise_var) - found @ right)
+        return _Solution(
+            level=found[: self.works],
+            level_std=np.sqrt(np.diag(covariance)[: self.works]),
+            drift=self.columns[:, self.works :] @ found[self.works :],
+            fitted=self.columns @ found,
+            leverage=np.sum((self.columns @ covariance) * self.columns, axis=1) / noise_var,
+            log_likelihood=-0.5 * (left + float(log_dets)),
+        )
