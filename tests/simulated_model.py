@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,34 @@ def kernels(
             for duration_s, power_w in zip(durations_s, powers_w, strict=True)
         )
     ).eval()
+
+
+def powered(model: nn.Module, gpus: SimulatedNvml, clock: FollowedClock) -> list[Kernel]:
+    """Give every module of a real model work of its own on the simulated GPU, beside what it does.
+
+    Time and power follow from its type and parameters, so that equal modules draw the same: 0.2 to
+    2 ms and 150 to 700 W. Returns what draws, in the order of `named_modules`.
+    """
+    drawing = []
+    homes: dict[type, type] = {}
+    for module in list(model.modules()):
+        shapes = [tuple(parameter.shape) for parameter in module.parameters(recurse=False)]
+        chance = np.random.default_rng(zlib.crc32(repr((type(module), shapes)).encode()))
+        kernel = Kernel(gpus, chance.uniform(2e-4, 2e-3), chance.uniform(150.0, 700.0), clock)
+        module.__dict__["_kernel"] = kernel  # no child of the module
+        home = type(module)
+        module.__class__ = homes.setdefault(home, _drawing(home))
+        drawing.append(kernel)
+    return drawing
+
+
+def _drawing(home: type) -> type:
+    def forward(self, *args, **kwargs):
+        output = home.forward(self, *args, **kwargs)
+        self.__dict__["_kernel"](None)
+        return output
+
+    return type(home.__name__, (home,), {"forward": forward})
 
 
 class Passes:

@@ -100,8 +100,10 @@ class Repeater:
         self._module, self._run, self._device, self._clock = module, run, device, clock
         self._args, self._kwargs = args, kwargs
 
-    def block(self, work: int, duration_s: float) -> Block:
-        """Call it back to back for about `duration_s`."""
+    def block(
+        self, work: int, duration_s: float, ready: Callable[[], None] = lambda: None
+    ) -> Block:
+        """Call it back to back for about `duration_s`, after `ready`, before which it is tried."""
         state = State(self._module, self._args, self._kwargs)
         copies: dict[int, torch.Tensor] = {}
         args = copy_tensors(self._args, copies)
@@ -119,7 +121,7 @@ class Repeater:
                         if changes:
                             state.restore()
 
-                    mark_s, done = repeat(call, duration_s)
+                    mark_s, done = repeat(call, duration_s, ready)
                 except Exception as error:
                     raise NotRepeatable(f"its call failed when repeated: {error!r}") from error
         finally:
@@ -130,9 +132,10 @@ class Repeater:
         return Block(work, mark_s, done)
 
     def _on_host(
-        self, call: Callable[[], None], duration_s: float
+        self, call: Callable[[], None], duration_s: float, ready: Callable[[], None]
     ) -> tuple[FloatArray, FloatArray]:
         """Call until the time has passed, looking at the clock now and then."""
+        ready()
         now_s, stride, calls = self._clock.now_s, 1, 0
         start_s = before_s = now_s()
         marks, done = [start_s], [0]
@@ -152,7 +155,7 @@ class Repeater:
         return _without_waits(np.array(marks), np.array(done, dtype=np.float64))
 
     def _on_device(
-        self, call: Callable[[], None], duration_s: float
+        self, call: Callable[[], None], duration_s: float, ready: Callable[[], None]
     ) -> tuple[FloatArray, FloatArray]:
         """Give the device as many calls as will take the time, and wait for it at the ends."""
         now_s, calls = self._clock.now_s, 1
@@ -167,6 +170,7 @@ class Repeater:
                 break
             calls *= 4
         calls = int(np.clip(np.ceil(calls * duration_s / (end_s - start_s)), 1, MAX_CALLS))
+        ready()
         start_s = now_s()
         for _ in range(calls):
             call()

@@ -80,9 +80,10 @@ def close(
     mean_w = max(0.0, total.energy_j / duration_s - names.idle_w)
     leaf = np.ones(len(paths), dtype=bool)
     leaf[paths.parent[paths.parent >= 0]] = False
-    # A power that may lie anywhere between nothing and twice the mean, or nothing and the mean.
+    # A power that may lie anywhere between nothing and twice the mean; of a container less likely
+    # above the mean, since it may only wait.
     guess_w = np.where(leaf, mean_w, 0.5 * mean_w)
-    guess_std_w = guess_w / np.sqrt(3.0)
+    guess_std_w = np.where(leaf, mean_w / np.sqrt(3.0), 0.5 * mean_w)
     own_j = idle_j + np.where(known, known_j, guess_w * self_s)
     outside_j = names.idle_w * outside_s
     replayed_j = float(np.sum(own_j[known]))

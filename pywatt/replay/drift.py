@@ -48,7 +48,11 @@ class Levels:
 
 
 def fit_levels(
-    time_s: FloatArray, work: IntArray, ratio: FloatArray, ratio_var: FloatArray, least_spread: float
+    time_s: FloatArray,
+    work: IntArray,
+    ratio: FloatArray,
+    ratio_var: FloatArray,
+    least_spread: float,
 ) -> Levels:
     """Fit a level for each work and a drift common to all, by restricted maximum likelihood.
 

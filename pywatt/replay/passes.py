@@ -26,6 +26,7 @@ class Passes:
         seen: which calls a pass makes; a work that cannot be repeated is marked there.
         run_pass: runs one pass, on the same input each time, and leaves no trace of it.
         clock: the host's clock.
+        idle: lets time pass while nothing runs.
         chance: which of several equal calls is repeated.
         tell: told what is going on.
     """
@@ -36,15 +37,24 @@ class Passes:
         seen: Survey,
         run_pass: Callable[[], None],
         clock: _core.Clock,
+        idle: Callable[[float], None],
         chance: random.Random,
         tell: Callable[[str], None],
     ) -> None:
         self.blocks: list[Block] = []
         self._entries, self._works, self._run_pass = entries, seen.works, run_pass
-        self._clock, self._chance, self._tell = clock, chance, tell
+        self._clock, self._idle, self._chance, self._tell = clock, idle, chance, tell
 
-    def run(self, works: Sequence[int], block_s: Callable[[int], float]) -> None:
-        """Run the model until the calls of these works have been repeated, each for `block_s`."""
+    def run(
+        self, works: Sequence[int], block_s: Callable[[int], float], rest_s: Callable[[int], float]
+    ) -> None:
+        """Run the model until the calls of some works have been repeated.
+
+        Args:
+            works: the works.
+            block_s: for how long each is repeated.
+            rest_s: for how long the device idles before and after the block of each.
+        """
         targets: dict[int, dict[int, int]] = {}
         for work in dict.fromkeys(works):
             k, call = self._chance.choice(self._works[work].calls)
@@ -64,17 +74,20 @@ class Passes:
                 number += 1
                 if work is None:
                     return
-                busy = True
-                entry = self._entries[k]
+                busy, entry = True, self._entries[k]
                 self._tell(f"replaying {entry.name or 'the model'} ({entry.type})")
+
+                def ready() -> None:
+                    self._add_pass(began_s, self._clock.now_s())
+                    self._rest(rest_s(work))
+
                 try:
                     repeater = Repeater(
                         entry.module, intercepts[k].run, args, kwargs, entry.device, self._clock
                     )
-                    block = repeater.block(work, block_s(work))
-                    self._add_pass(began_s, block.start_s)
-                    self.blocks.append(block)
-                    began_s = block.end_s
+                    self.blocks.append(repeater.block(work, block_s(work), ready))
+                    self._rest(rest_s(work))
+                    began_s = self._clock.now_s()
                 except NotRepeatable as problem:
                     self._works[work].problem = str(problem)
                 finally:
@@ -97,6 +110,10 @@ class Passes:
             if waiting and not any(b.work == work for b in self.blocks):
                 self._works[work].problem = "a second pass did not call it as the first one did"
         self._add_pass(began_s, self._clock.now_s())
+
+    def _rest(self, duration_s: float) -> None:
+        if duration_s > 0:
+            self._idle(duration_s)
 
     def _add_pass(self, start_s: float, end_s: float) -> None:
         """Remember when something else than a block ran, of which nothing is known."""

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.replay.blocks import Block, BlockEnergies
+from pywatt.replay.blocks import Block
 from pywatt.replay.drift import fit_levels
+from pywatt.replay.energies import BlockEnergies
 
 FloatArray = npt.NDArray[np.float64]
 
 # Spread before anything is known, as a share of the energy.
 ASSUMED_SPREAD = 0.02
+
+# So many blocks more than works tell the spread.
+LEAST_REPEATED = 3
 
 # No work's spread is smaller: the readings' own noise may hide it in a few blocks.
 LEAST_SPREAD = 8e-4
@@ -64,7 +68,10 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
     drift_std = 0.0
     told[told] &= call_j[work[told]] > 0
     known, index = np.unique(work[told], return_inverse=True)
-    if len(known):
+    if np.count_nonzero(told) < len(known) + LEAST_REPEATED:
+        # Nothing was repeated that would tell how much blocks differ.
+        call_j_std = np.hypot(call_j_std, ASSUMED_SPREAD * np.abs(call_j))
+    else:
         mean_j = call_j[known]
         levels = fit_levels(
             np.array([(block.start_s + block.end_s) / 2.0 for block in blocks])[told],
@@ -80,7 +87,7 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
 
 
 def next_round(
-    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int = 2
+    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int = 1
 ) -> list[int]:
     """Choose the works of a round: one block each at first, then where a block helps most.
 

@@ -15,8 +15,9 @@ from pywatt.attribution.sensor_model import SensorModel, characterize
 from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
-from pywatt.replay.blocks import Block, BlockEnergies, readings_of, solve
+from pywatt.replay.blocks import Block, readings_of
 from pywatt.replay.closing import NameEnergies
+from pywatt.replay.energies import BlockEnergies, solve
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
 from pywatt.replay.passes import PASSES, Passes
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
@@ -47,10 +48,14 @@ FIRST_BLOCK_S = 0.3
 # One pause a round for so many blocks.
 BLOCKS_A_PAUSE = 8
 
+# Calls longer than this share of a period have so many periods of idle around their block.
+CUT_SHARE = 0.03
+REST_PERIODS = 1.2
+
 # A pass to the next module's call may take so much of a block's time, else one pass serves several.
 PASS_SHARE = 0.25
 
-# One round of them all, and one more, if the budget is to suffice for every work.
+# Each work has so many blocks, or at least one where the budget does not suffice.
 LEAST_BLOCKS = 2
 
 # Where every reading is fresh, blocks are so many readings long, and no shorter.
@@ -60,8 +65,10 @@ FINE_BLOCK_S = 0.05
 # What the sensors show in so long tells whether every reading is fresh.
 LOOK_S = 0.02
 
-# It is enough once so little of the energy is expected on the wrong work.
+# It is enough once so little of the energy is expected on the wrong work; of an estimate, whose
+# scale is off by far more, a little more.
 GOOD_ENOUGH = 0.002
+GOOD_ENOUGH_ESTIMATED = 0.01
 
 # Mean of the absolute value of a normal error of standard deviation 1.
 MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
@@ -108,6 +115,7 @@ class Replay:
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
+        self._period_s = 0.0  # of the fastest sensor, where none is fine
         self._solving_s = 0.0
         self._start_s = self._reported_s = self._clock.now_s()
 
@@ -130,7 +138,13 @@ class Replay:
             self._entries, self._run_pass, self._clock, self._time_share, self._self_time_share
         )
         self._passes = Passes(
-            self._entries, self._seen, self._run_pass, self._clock, self._random, self._tell
+            self._entries,
+            self._seen,
+            self._run_pass,
+            self._clock,
+            self._monitor.idle,
+            self._random,
+            self._tell,
         )
         works = self._seen.works
         with self._monitor:
@@ -138,21 +152,20 @@ class Replay:
             traces = [trace for source in self._sources() for trace in source.traces]
             coarse = not all(map(is_fine, traces))
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
-            shortest_s = BLOCK_S[0] if coarse else max(FINE_BLOCK_S, fine_s)
-            self._limit_to_budget(shortest_s)
             todo = [k for k, work in enumerate(works) if work.problem is None]
             if coarse and todo:
                 self._monitor.idle(FORGET_S)
                 self._probe(todo)
                 self._probed = len(self._blocks)
             else:
-                self._block_s = shortest_s
+                self._block_s = max(FINE_BLOCK_S, fine_s)
+            self._limit_to_budget()
             self._run_rounds(todo)
             self._monitor.idle(self._monitor.settle_s)
 
-    def _limit_to_budget(self, shortest_s: float) -> None:
+    def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
-        least_s = LEAST_BLOCKS * (shortest_s + min(self._seen.pass_s, PASS_SHARE * shortest_s))
+        least_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
         most = max(1, int(self._left_s() / least_s))
         todo = [work for work in self._seen.works if work.problem is None]
         todo.sort(key=lambda work: -work.share)
@@ -183,6 +196,8 @@ class Replay:
             for model in self._models.values()
         ]
         self._block_s = float(np.clip(min(lengths, default=FIRST_BLOCK_S), *BLOCK_S))
+        periods_s = [model.period_s for model in self._models.values() if model.period_s]
+        self._period_s = min(periods_s, default=0.0)
 
     def _characterize(self) -> None:
         spans = _spans_of(self._blocks)
@@ -197,6 +212,8 @@ class Replay:
         time_share = np.array([work.time_share for work in works])
         own_share = np.array([work.share for work in works])
         weight = time_share.copy()
+        estimated = all(source.info.estimated for source in self._sources())
+        enough = GOOD_ENOUGH_ESTIMATED if estimated else GOOD_ENOUGH
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
             todo = [k for k in todo if works[k].problem is None]
@@ -220,7 +237,7 @@ class Replay:
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
             if np.all(found.blocks[todo] >= LEAST_BLOCKS) and (
-                _expected_wrong(found, calls_per_s, own_share, todo) <= GOOD_ENOUGH
+                _expected_wrong(found, calls_per_s, own_share, todo) <= enough
             ):
                 return
 
@@ -234,7 +251,13 @@ class Replay:
             self._passes.run(
                 works[first : first + at_once],
                 lambda _: block_s or self._block_s * self._random.uniform(0.9, 1.1),
+                self._rest_s,
             )
+
+    def _rest_s(self, work: int) -> float:
+        """How long to idle around a block: a call that a reading cuts is not even inside."""
+        call_s = self._seen.call_s(work)
+        return REST_PERIODS * self._period_s if call_s > CUT_SHARE * self._period_s else 0.0
 
     def _left_s(self) -> float:
         return self._budget_s - self._solving_s - (self._clock.now_s() - self._start_s)

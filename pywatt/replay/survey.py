@@ -52,6 +52,11 @@ class Survey:
     of_call: list[list[int]]
     pass_s: float
 
+    def call_s(self, work: int) -> float:
+        """About how long one call of a work takes."""
+        found = self.works[work]
+        return self.pass_s * found.time_share / len(found.calls)
+
 
 def survey(
     entries: Sequence[ModuleEntry],
