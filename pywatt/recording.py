@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.attribution.result import PathTimes
 from pywatt.attribution.source import Source, sources_of
 from pywatt.batches import Accuracy
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
-from pywatt.replay import Closure, Replayed, close, steady_energy
+from pywatt.replay import Closure, Replayed, close, fitted_total
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
 
@@ -121,8 +121,11 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     if names is None:
         return one
     spans = recording.hooks.spans(one.devices)
-    totals = (one.found.total, _steady_total(recording, source, replayed) or one.found.total)
-    total = min(totals, key=lambda energy: energy.energy_j_std)
+    total = one.found.total
+    if source.counter is None and source.power is not None:
+        model = replayed.models.get(source.power.sensor.name)
+        window = (recording.start_s, recording.end_s)
+        total = fitted_total(source.power, model, names, spans, *window) or total
     energies, closure = close(
         names.padded(len(spans.names)),
         spans.paths,
@@ -149,11 +152,3 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     return replace(
         one, found=Attributed(energies, total, "replay", why, notes=notes), closure=closure
     )
-
-
-def _steady_total(recording: Recording, source: Source, replayed: Replayed) -> WindowEnergy | None:
-    """Energy of the run from a power of which replay has found out what it is the mean of."""
-    if source.counter is not None or source.power is None:
-        return None
-    model = replayed.models.get(source.power.sensor.name)
-    return steady_energy(source.power, model, recording.start_s, recording.end_s)

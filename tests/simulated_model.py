@@ -21,7 +21,7 @@ from torch import nn
 import pywatt
 
 IDLE_W = 60.0
-STEP_S = 0.001
+STEP_S = 0.00025
 
 
 class FollowedClock(pywatt.ScriptedClock):

@@ -457,10 +457,10 @@ def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
         warmup=0,
         sensors="nvml:0",
         method="replay",
-        budget_s=6.0,
+        budget_s=3.0,
         clock=clock,
     )
-    assert any("budget_s=6" in note for note in profile.notes)
+    assert any("budget_s=3" in note for note in profile.notes)
     # What was left out has a wide deviation, and still the sum is what was measured.
     own_j = sum(layer.self_energy_j for layer in profile.layers)
     assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
@@ -486,7 +486,7 @@ def test_equal_layers_of_a_model_are_replayed_together(gpus):
         warmup=0,
         sensors="nvml:0",
         method="replay",
-        budget_s=6.0,
+        budget_s=3.0,
         clock=clock,
     )
     assert any("1 kinds of equal modules" in note for note in profile.notes)

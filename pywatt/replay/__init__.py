@@ -2,7 +2,7 @@
 
 from pywatt.replay.closing import Closure, close
 from pywatt.replay.findings import Replayed
+from pywatt.replay.run_total import fitted_total
 from pywatt.replay.runner import Replay, replay_progress
-from pywatt.replay.window import steady_energy
 
-__all__ = ["Closure", "Replay", "Replayed", "close", "replay_progress", "steady_energy"]
+__all__ = ["Closure", "Replay", "Replayed", "close", "fitted_total", "replay_progress"]

@@ -73,7 +73,7 @@ def close(
     anything up to it. Then all of it is corrected, each according to how uncertain it is, so that
     the sum is what was measured.
     """
-    known_j, known_var, known = _own_dynamic(names, paths, times)
+    known_j, known_var, known = own_dynamic(names, paths, times)
     self_s = times.self_time_s
     outside_s = max(0.0, duration_s - float(np.sum(self_s)))
     idle_j = names.idle_w * self_s
@@ -161,7 +161,7 @@ def close(
     return energies, Closure(factor, factor_std, believable)
 
 
-def _own_dynamic(
+def own_dynamic(
     names: NameEnergies, paths: CallPaths, times: PathTimes
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
     """Energy above idle of each path's own work, its variance, and where it is known.

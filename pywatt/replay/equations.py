@@ -16,6 +16,9 @@ IntArray = npt.NDArray[np.int64]
 # Within a call power is not even: standard deviation over its parts, as a share of the call's own.
 UNEVEN = 0.3
 
+# An edge may lie so many of its standard deviations away from where it is thought to be.
+REACH_STDS = 3.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Equations:
@@ -88,19 +91,18 @@ class Equations:
             # One that ends late has what the next one lacks.
             common = self.start.energy_var(power_w)[1:] / (self.length_s[1:] * self.length_s[:-1])
             band[0, 1:] = np.where(self.joined[1:], -common, 0.0)
+        if len(self.power_w) == 1:  # LAPACK's routine takes no matrix of one element
+            return np.asarray(self.shares / band[1])
         return np.asarray(solveh_banded(band, self.shares))
 
     def edge_var(self, power_w: FloatArray) -> FloatArray:
         """Variance of the mean power by the edges of the intervals."""
         if self.counted:
             both = self.start.energy_var(power_w) + self.end.energy_var(power_w)
-            return np.asarray(both / self.length_s**2)
-        level_w = _level_w(power_w)
-        step_w = level_w[self.end.block] - level_w[self.start.block]
-        moved = (step_w * self.end.std_s / self.length_s) ** 2
-        above_w = np.append(power_w[:-1], 0.0)[self.end.block]
-        part = np.minimum(1.0, self.end.call_s / self.length_s)
-        return np.asarray(moved + (UNEVEN * above_w * part) ** 2)
+        else:
+            both = self.start.mean_var(power_w, self.power_w)
+            both += self.end.mean_var(power_w, self.power_w)
+        return np.asarray(both / self.length_s**2)
 
     def noise_from(self, found: FloatArray, power_w: FloatArray, least_w: float) -> float:
         """Noise that explains what the fit leaves, robustly: by the median."""
@@ -116,12 +118,16 @@ class _Edges:
 
     Attributes:
         block: index of the block that runs there, the number of blocks for none.
+        earliest: index of the one that runs as long before as the moment is uncertain.
+        latest: index of the one that runs as long after.
         std_s: how well the moment is known.
         call_s: time of one of the block's calls.
         part: how much of a call is done there, 0 to 1.
     """
 
     block: IntArray
+    earliest: IntArray
+    latest: IntArray
     std_s: FloatArray
     call_s: FloatArray
     part: FloatArray
@@ -130,23 +136,47 @@ class _Edges:
     def of(cls, time_s: FloatArray, std_s: FloatArray, blocks: Sequence[Block]) -> _Edges:
         starts = np.array([block.start_s for block in blocks])
         ends = np.array([block.end_s for block in blocks])
-        index = np.searchsorted(starts, time_s, side="right") - 1
-        running = np.where((index >= 0) & (time_s < ends[index]), index, len(blocks))
-        call_s = np.array([*(block.call_s for block in blocks), 0.0])[running]
-        into_s = time_s - np.append(starts, 0.0)[running]
+
+        def running(at_s: FloatArray) -> IntArray:
+            index = np.searchsorted(starts, at_s, side="right") - 1
+            return np.where((index >= 0) & (at_s < ends[index]), index, len(blocks))
+
+        block = running(time_s)
+        call_s = np.array([*(block.call_s for block in blocks), 0.0])[block]
+        into_s = time_s - np.append(starts, 0.0)[block]
         part = np.divide(into_s, call_s, where=call_s > 0, out=np.zeros(len(time_s))) % 1.0
-        return cls(running, std_s, call_s, part)
+        reach_s = REACH_STDS * std_s
+        return cls(block, running(time_s - reach_s), running(time_s + reach_s), std_s, call_s, part)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> _Edges:
-        return _Edges(self.block[keep], self.std_s[keep], self.call_s[keep], self.part[keep])
+        return _Edges(
+            self.block[keep],
+            self.earliest[keep],
+            self.latest[keep],
+            self.std_s[keep],
+            self.call_s[keep],
+            self.part[keep],
+        )
 
     def energy_var(self, power_w: FloatArray) -> FloatArray:
         """Variance of the energy up to each, by its moment and by the call that it cuts."""
-        above_w = np.append(power_w[:-1], 0.0)[self.block]
         timing_j = _level_w(power_w)[self.block] * self.std_s
-        # A call's energy so far is known at its beginning and at its end.
-        cut_j = UNEVEN * above_w * self.call_s * np.sqrt(self.part * (1.0 - self.part))
-        return np.asarray(timing_j**2 + cut_j**2)
+        return np.asarray(timing_j**2 + self._cut_j(power_w) ** 2)
+
+    def mean_var(self, power_w: FloatArray, mean_w: FloatArray) -> FloatArray:
+        """Variance that an edge makes to a mean power, times the interval's length squared.
+
+        To move it makes no difference to the mean where the power is the mean itself.
+        """
+        level_w = _level_w(power_w)
+        places = (self.earliest, self.block, self.latest)
+        away_w = np.max([np.abs(level_w[place] - mean_w) for place in places], axis=0)
+        return np.asarray((away_w * self.std_s) ** 2 + self._cut_j(power_w) ** 2)
+
+    def _cut_j(self, power_w: FloatArray) -> FloatArray:
+        """How far a call's energy so far may be from even; known at its beginning and its end."""
+        above_w = np.append(power_w[:-1], 0.0)[self.block]
+        return np.asarray(UNEVEN * above_w * self.call_s * np.sqrt(self.part * (1.0 - self.part)))
 
 
 def _level_w(power_w: FloatArray) -> FloatArray:

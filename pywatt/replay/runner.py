@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine, poll_period_s
+from pywatt.attribution.lattice import is_fine, poll_period_s, update_period_s
 from pywatt.attribution.sensor_model import SensorModel, characterize
 from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
@@ -61,6 +61,9 @@ LEAST_BLOCKS = 2
 # Where every reading is fresh, blocks are so many readings long, and no shorter.
 FINE_READINGS = 50
 FINE_BLOCK_S = 0.05
+
+# A counter that moves more seldom than this many of the power's periods needs the power too.
+SLOWER_COUNTER = 1.5
 
 # What the sensors show in so long tells whether every reading is fresh.
 LOOK_S = 0.02
@@ -181,16 +184,17 @@ class Replay:
         works = self._seen.works
         most = max(works[k].share for k in todo)
         work = next(k for k in todo if works[k].share >= PROBE_LEAST_SHARE * most)
+        self._characterize()
         for lengths_s in PROBES_S:
+            # What a counter's reading means needs no load to be told.
+            known = all(model.window_identified for model in self._models.values())
+            late = self._budget_s - self._left_s() > PROBE_SHARE * self._budget_s
+            if known or late or works[work].problem is not None:
+                break
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
                 self._monitor.idle(self._random.uniform(*lengths_s))
             self._characterize()
-            if all(model.window_identified for model in self._models.values()):
-                break
-            spent_s = self._budget_s - self._left_s()
-            if spent_s > PROBE_SHARE * self._budget_s or works[work].problem is not None:
-                break
         lengths = [
             (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
             for model in self._models.values()
@@ -200,9 +204,9 @@ class Replay:
         self._period_s = min(periods_s, default=0.0)
 
     def _characterize(self) -> None:
-        spans = _spans_of(self._blocks)
+        spans = _spans_of(self._blocks) if self._blocks else None
         for source in self._sources():
-            for trace in source.traces:
+            for trace in _telling(source):
                 self._models[trace.sensor.name] = characterize(trace, spans)
 
     def _run_rounds(self, todo: list[int]) -> None:
@@ -280,7 +284,7 @@ class Replay:
         return sharpen(replace(known, lattice=model.lattice), self._blocks)
 
     def _solve(self, source: Source) -> BlockEnergies | None:
-        found = [readings_of(t, self._model_of(t), self._blocks) for t in source.traces]
+        found = [readings_of(t, self._model_of(t), self._blocks) for t in _telling(source)]
         readings = [part for part in found if part is not None]
         # What a reading is the mean of is needed only where no other sensor is sure of it.
         sure = [part for part in readings if not part.inside_only]
@@ -325,11 +329,24 @@ class Replay:
             )
         return Replayed(
             names=names,
-            models={t.sensor.name: self._model_of(t) for s in sources for t in s.traces},
+            models={t.sensor.name: self._model_of(t) for s in sources for t in _telling(s)},
             notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
+
+
+def _telling(source: Source) -> tuple[Trace, ...]:
+    """The traces that tell a block's energy: a counter that moves as often as the power does.
+
+    What it counts it counts whole, while a power has to be known as the mean of some time.
+    """
+    if source.counter is None or source.power is None:
+        return source.traces
+    counter_s, power_s = update_period_s(source.counter), update_period_s(source.power)
+    if counter_s is None or (power_s is not None and counter_s > SLOWER_COUNTER * power_s):
+        return source.traces
+    return (source.counter,)
 
 
 def _expected_wrong(

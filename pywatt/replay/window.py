@@ -8,20 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import WindowEnergy
 from pywatt.attribution.sensor_model import SensorModel
-from pywatt.attribution.update_lattice import update_lattice
 from pywatt.replay.blocks import Block
-from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
 # Where the sum of squares is looked at to see how sharp its minimum is, as a share of a period.
 CURVATURE_STEP = 0.02
-
-# Readings that see a run alone, at least, to stand for all of it; and how steady it is at best.
-LEAST_READINGS = 5
-STEADY_STD = 0.002
 
 
 def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
@@ -70,33 +63,6 @@ def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
         delay_s=float(best.x[1]) * period_s,
         delay_s_std=float(np.hypot(stds[1] * period_s, timing_s)),
     )
-
-
-def steady_energy(
-    power: Trace, model: SensorModel | None, start_s: float, end_s: float
-) -> WindowEnergy | None:
-    """Energy of a run whose power is steady at the scale of the readings.
-
-    Readings that see the run alone stand for all of it: those at its ends also hold what was before
-    or after, and a power that is the mean of a part of the time tells nothing between its readings.
-    None where the sensor's window is not known, or there are too few.
-    """
-    if model is None or model.window_s is None or model.period_s is None:
-        return None
-    lattice = update_lattice(power)
-    if lattice is None:
-        return None
-    ends_s = lattice.time_s - (model.delay_s or 0.0)
-    inside = (ends_s - model.window_s >= start_s) & (ends_s <= end_s)
-    if np.count_nonzero(inside) < LEAST_READINGS:
-        return None
-    duration_s = end_s - start_s
-    power_w = float(np.mean(lattice.reading[inside]))
-    spread_w = float(np.std(lattice.reading[inside]))
-    # Windows that overlap tell the same again.
-    independent = duration_s / max(model.window_s, model.period_s)
-    std_w = spread_w / np.sqrt(independent) + STEADY_STD * power_w
-    return WindowEnergy(power_w * duration_s, float(std_w) * duration_s)
 
 
 class _RunningSums:
