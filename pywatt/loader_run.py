@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, SupportsIndex
 
@@ -28,6 +28,7 @@ from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.preserve import preserved_state
 from pywatt.profiler import Profiler
 from pywatt.progress import progress_bar
+from pywatt.replay.state import left_as_it_was
 from pywatt.results import Profile
 from pywatt.sensors import SensorChoice
 
@@ -119,11 +120,17 @@ def profile(
             with preserved_state(model):
                 call(model, duplicate(kept, target))
 
+        def run_replay_pass() -> None:
+            # Ended early, it would leave half of what a model notes in its attributes.
+            with left_as_it_was(model):
+                run_pass()
+
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):
                 run_pass()
         if warmup == "auto":
             profiler.warm_up(run_pass)
+        before = _learned(model)
         todo = itertools.islice(itertools.chain(first, batches), max_batches)
         try:
             with (
@@ -137,8 +144,12 @@ def profile(
                         output = call(model, moved)
                     profiler.step(moved, output)
                     advance()
-            if profiler.wants_replay:
-                profiler.replay(run_pass, budget_s=budget_s, progress=progress)
+            if profiler.wants_replay and _learned(model) != before:
+                profiler.do_without_replay(
+                    "the run changed the model's parameters or gradients, and so would each pass"
+                )
+            elif profiler.wants_replay:
+                profiler.replay(run_replay_pass, budget_s=budget_s, progress=progress)
         except BaseException as error:
             profiler._make_sure(error)
             _keep_partial(error, profiler)
@@ -149,6 +160,23 @@ def profile(
 def _no_grad_call(model: nn.Module, batch: Any) -> Any:
     with torch.no_grad():
         return call_model(model, batch)
+
+
+def _learned(model: nn.Module) -> list[Hashable]:
+    """Tell parameters and gradients of one moment from those of another."""
+    return [
+        (id(p), _content(p), None if p.grad is None else (id(p.grad), _content(p.grad)))
+        for p in model.parameters()
+    ]
+
+
+def _content(tensor: torch.Tensor) -> Hashable:
+    """Tell a tensor's content without a copy of it: a write through `.data` counts nowhere."""
+    try:
+        total = float(tensor.detach().sum(dtype=torch.float64))
+    except Exception:  # no numbers in it, or none that torch adds up: lazy, meta, quantized
+        total = 0.0
+    return repr(total)  # NaN is the same as NaN then
 
 
 def _can_iterate(loader: Any) -> bool:

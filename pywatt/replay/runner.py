@@ -128,7 +128,7 @@ class Replay:
         try:
             self._replay()
         except Exception as error:
-            notes = (f"replay ended early, since a pass of the model failed in it: {error!r}",)
+            notes = (f"replay ended early, since a pass of the model failed in it: {error!r:.200}",)
         return self._finish(notes)
 
     @property
@@ -240,9 +240,9 @@ class Replay:
             calls_per_s = np.divide(time_share, found.call_s, where=known, out=np.zeros(count))
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
-            if np.all(found.blocks[todo] >= LEAST_BLOCKS) and (
-                _expected_wrong(found, calls_per_s, own_share, todo) <= enough
-            ):
+            # What is one work alone has what was measured, however well replay tells it.
+            wrong = _expected_wrong(found, calls_per_s, own_share, todo) if count > 1 else 0.0
+            if np.all(found.blocks[todo] >= LEAST_BLOCKS) and wrong <= enough:
                 return
 
     def _run_blocks(self, works: list[int], block_s: float | None = None) -> None:
