@@ -607,6 +607,38 @@ def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
     assert max(shares) > 0.2
 
 
+def test_a_budget_for_nothing_is_kept_and_said(gpus):
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock)
+    passes = Passes(model, 0.5)
+    begin_s = clock.now_s()
+    profile = pywatt.profile(
+        *(model, passes), warmup=0, sensors="nvml:0", method="replay", budget_s=0.1, clock=clock
+    )
+    assert any("nothing could be replayed within budget_s=0.1" in n for n in profile.notes)
+    # The run, and idle before and after it.
+    assert clock.now_s() - begin_s < 2.0
+
+
+def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock)
+    begin_s = clock.now_s()
+
+    def lose(module, inputs):
+        if clock.now_s() - begin_s > 4.0:
+            gpus.fail("nvmlDeviceGetFieldValues", 15)
+
+    model.register_forward_pre_hook(lose)
+    profile = pywatt.profile(
+        *(model, Passes(model, 0.5)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": "replay", "budget_s": 20.0, "clock": clock},
+    )
+    assert any(n.startswith("in replay, the trace of nvml:0 ended early") for n in profile.notes)
+    assert clock.now_s() - begin_s < 10.0
+    assert profile.energy_j is not None
+
+
 def test_a_replay_that_the_run_contradicts_is_not_believed():
     energies, closure = closed([40.0, 20.0, 14.0], 200.0 + 5.0 * IDLE_W)
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)

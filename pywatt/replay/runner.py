@@ -157,14 +157,15 @@ class Replay:
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
             todo = [k for k, work in enumerate(works) if work.problem is None]
             if coarse and todo:
-                self._monitor.idle(FORGET_S)
+                self._monitor.idle(min(FORGET_S, max(0.0, self._left_s())))
                 self._probe(todo)
                 self._probed = len(self._blocks)
             else:
                 self._block_s = max(FINE_BLOCK_S, fine_s)
             self._limit_to_budget()
             self._run_rounds(todo)
-            self._monitor.idle(self._monitor.settle_s)
+            if self._blocks and not self._is_blind():
+                self._monitor.idle(self._monitor.settle_s)
 
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
@@ -223,7 +224,7 @@ class Replay:
             todo = [k for k in todo if works[k].problem is None]
             block_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
             slots = min(len(todo), int(self._left_s() / block_s))
-            if slots < 1:
+            if slots < 1 or self._is_blind():
                 return
             had = np.array(
                 [sum(b.work == k for b in self._blocks[self._probed :]) for k in range(count)]
@@ -265,6 +266,11 @@ class Replay:
 
     def _left_s(self) -> float:
         return self._budget_s - self._solving_s - (self._clock.now_s() - self._start_s)
+
+    def _is_blind(self) -> bool:
+        """Whether no sensor can be read any more."""
+        traces = self._monitor.traces.values()
+        return all(trace.ended is not None for trace in traces)
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
@@ -314,6 +320,13 @@ class Replay:
     def _finish(self, notes: tuple[str, ...]) -> Replayed:
         names: dict[str, NameEnergies] = {}
         sources = self._sources() if self._blocks else ()
+        notes += tuple(f"in replay, {note}" for note in self._monitor.read()[1])
+        waiting = any(work.problem is None for work in self._seen.works)
+        if waiting and not notes and not any(block.work >= 0 for block in self._blocks):
+            notes = (
+                f"nothing could be replayed within budget_s={self._budget_s:g}: the energies are "
+                "what the run alone tells; give it more seconds",
+            )
         for source in sources:
             energies = self._solve(source)
             if energies is None:
