@@ -18,7 +18,12 @@ POINTS = 200  # spread over all lines: every one of them held when this was writ
 
 
 def profiled(model):
-    pywatt.profile(model, [torch.randn(4, 3)] * 2)
+    pywatt.profile(model, [torch.randn(4, 3)] * 2, method="time")
+
+
+def replayed(model):
+    batches = [torch.randn(4, 3)] * 2
+    pywatt.profile(model, batches, warmup=0, method="replay", budget_s=0.1)
 
 
 def in_a_loop(model):
@@ -64,7 +69,7 @@ def traces_of_pywatt(model):
     return sum(kept), len(windows._active), [m for m in model.modules() if "forward" in vars(m)]
 
 
-@pytest.mark.parametrize("work", [profiled, in_a_loop, measured])
+@pytest.mark.parametrize("work", [profiled, replayed, in_a_loop, measured])
 def test_nothing_is_left_after_ctrl_c_at_any_line(work):
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.TransformerEncoderLayer(3, 1, 4))
     work(model)
@@ -79,7 +84,7 @@ def test_nothing_is_left_after_ctrl_c_at_any_line(work):
             interrupted += 1
         assert traces_of_pywatt(model) == (0, 0, []), f"at line {at} of {whole.line}"
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if work is profiled:
+        if work in (profiled, replayed):
             assert all(map(torch.equal, model.buffers(), kept)), f"at line {at} of {whole.line}"
     assert interrupted > 50
 
