@@ -55,8 +55,9 @@ REST_PERIODS = 1.2
 # A pass to the next module's call may take so much of a block's time, else one pass serves several.
 PASS_SHARE = 0.25
 
-# Each work has so many blocks, or at least one where the budget does not suffice.
-LEAST_BLOCKS = 2
+# Each work has so many blocks, so that one that was disturbed shows; fewer, but at least one, where
+# the budget does not suffice.
+LEAST_BLOCKS = 3
 
 # Where every reading is fresh, blocks are so many readings long, and no shorter.
 FINE_READINGS = 50
@@ -64,6 +65,9 @@ FINE_BLOCK_S = 0.05
 
 # A counter that moves more seldom than this many of the power's periods needs the power too.
 SLOWER_COUNTER = 1.5
+
+# Energies are solved for again after so many times as many blocks.
+SOLVE_AGAIN = 1.25
 
 # What the sensors show in so long tells whether every reading is fresh.
 LOOK_S = 0.02
@@ -218,21 +222,31 @@ class Replay:
         weight = time_share.copy()
         estimated = all(source.info.estimated for source in self._sources())
         enough = GOOD_ENOUGH_ESTIMATED if estimated else GOOD_ENOUGH
+        solved, least = 0, 0
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
             todo = [k for k in todo if works[k].problem is None]
             block_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
-            slots = min(len(todo), int(self._left_s() / block_s))
+            affordable = int(self._left_s() / block_s)
+            slots = min(len(todo), affordable)
             if slots < 1:
                 return
+            least = least or int(np.clip(affordable // len(todo), 1, LEAST_BLOCKS))
             had = np.array(
                 [sum(b.work == k for b in self._blocks[self._probed :]) for k in range(count)]
             )
-            chosen = [todo[k] for k in next_round(weight[todo], spread[todo], had[todo], slots)]
+            chosen = [
+                todo[k] for k in next_round(weight[todo], spread[todo], had[todo], slots, least)
+            ]
             self._random.shuffle(chosen)
             for first in range(0, len(chosen), BLOCKS_A_PAUSE):
                 self._run_blocks(chosen[first : first + BLOCKS_A_PAUSE])
                 self._monitor.idle(self._block_s)
+            # What a few blocks more tell changes little, and takes long where there are many.
+            count_now = len(self._blocks)
+            if count_now < SOLVE_AGAIN * solved:
+                continue
+            solved = count_now
             found = self._combined()
             if found is None:
                 continue
@@ -240,7 +254,7 @@ class Replay:
             calls_per_s = np.divide(time_share, found.call_s, where=known, out=np.zeros(count))
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
-            if np.all(found.blocks[todo] >= LEAST_BLOCKS) and (
+            if np.all(had[todo] >= LEAST_BLOCKS) and (
                 _expected_wrong(found, calls_per_s, own_share, todo) <= enough
             ):
                 return
