@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.result import PathTimes
 from pywatt.attribution.source import Source, sources_of
-from pywatt.batches import Accuracy
+from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
 from pywatt.replay import Closure, Replayed, close, fitted_total
@@ -30,6 +30,7 @@ class Recording:
         training: whether the model was in training mode.
         samples: how many samples; None where not known.
         accuracy: accuracy over them.
+        units: what energy is told per, counted.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
@@ -44,6 +45,7 @@ class Recording:
     training: bool
     samples: int | None
     accuracy: Accuracy
+    units: Units
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()

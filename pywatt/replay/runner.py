@@ -73,9 +73,9 @@ SOLVE_AGAIN = 1.25
 LOOK_S = 0.02
 
 # It is enough once so little of the energy is expected on the wrong work; of an estimate, whose
-# scale is off by far more, a little more.
+# scale is off by far more, more.
 GOOD_ENOUGH = 0.002
-GOOD_ENOUGH_ESTIMATED = 0.01
+GOOD_ENOUGH_ESTIMATED = 0.05
 
 # Mean of the absolute value of a normal error of standard deviation 1.
 MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
