@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from simulated_nvml import SimulatedNvml, library_path
+
+
+# Under nohup it is ignored, children inherit that, and those that wait for it would wait forever.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

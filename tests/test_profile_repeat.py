@@ -24,7 +24,7 @@ class Switching(nn.Module):
 
 def unsteady(clock, **options):
     sensor = pywatt.ScriptedSensor(
-        [10.0, 90.0] * 50_000, [0.0007 * k for k in range(100_000)], clock=clock
+        [10.0, 90.0] * 50_000, [0.0023 * k for k in range(100_000)], clock=clock
     )
     return {"clock": clock, "sensors": sensor, "method": "time", "warmup": 0} | options
 
