@@ -37,6 +37,9 @@ DEFAULT_BUDGET_S = 30.0
 # The energy of the run is known well enough to this share of it, one standard deviation.
 SURE_STD = 0.01
 
+# Going through the loader again may take this share of the budget.
+REPEAT_SHARE = 0.2
+
 # After so many times as many passes it is asked again whether that is enough.
 ASK_AGAIN = 1.25
 
@@ -84,9 +87,9 @@ def profile(
             ``replay``, which afterwards runs each module on its own for as long as the sensor
             needs to see it; or ``auto``, the surest of the first two that can be believed (see
             `pywatt.attribute`), else replay.
-        budget_s: how long replay may take, and going through the loader again.
-        repeat: go through the loader again until the energy of the run is known to 1 %, where it
-            can be gone through again and `max_batches` is not given.
+        budget_s: how long replay may take.
+        repeat: go through the loader again until the energy of the run is known to 1 %, for a fifth
+            of the budget at most, where that can be done and `max_batches` is not given.
         unit: what energy is told per, such as ``token``.
         count: how many units a batch has, or a function (output, batch) -> how many; None: its
             samples.
@@ -134,7 +137,7 @@ def profile(
                 call(model, duplicate(kept, target))
 
         def sure() -> bool:
-            return profiler.knows_energy_to(SURE_STD) or profiler.duration_s > budget_s
+            return profiler.knows_energy_to(SURE_STD) or profiler.duration_s > REPEAT_SHARE * budget_s
 
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from simulated_nvml import SimulatedNvml, library_path
 
-
-# Under nohup it is ignored, children inherit that, and those that wait for it would wait forever.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A shell's background and nohup have these ignored, children inherit that, and what waits for them
+# would wait forever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def _drawing(home: type) -> type:
 class Passes:
     """A loader of so many batches that a model of kernels runs for about `duration_s`.
 
-    `drawn_j` is what the kernels drew above idle while it was gone through. Between the first batch
+    `drawn_j` is what the kernels drew above idle whenever it was gone through. Between the first batch
     and the second there may have been a warm-up too, so the first is taken to be as the others.
     """
 
@@ -155,7 +155,7 @@ class Passes:
         for _ in range(self._count - 1):
             yield torch.zeros(1)
         drawn_j = self._drawn_j() - before_j
-        self.drawn_j = drawn_j * self._count / (self._count - 1)
+        self.drawn_j += drawn_j * self._count / (self._count - 1)
 
     def _drawn_j(self):
         return np.array([float(layer._drawn_j[0]) for layer in self._model])
