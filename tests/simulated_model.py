@@ -137,8 +137,8 @@ def _drawing(home: type) -> type:
 class Passes:
     """A loader of so many batches that a model of kernels runs for about `duration_s`.
 
-    `drawn_j` is what the kernels drew above idle whenever it was gone through. Between the first batch
-    and the second there may have been a warm-up too, so the first is taken to be as the others.
+    `drawn_j` is what the kernels drew above idle whenever it was gone through. Between the first
+    batch and the second there may have been a warm-up too: the first is taken to be as the others.
     """
 
     def __init__(self, model: nn.Sequential, duration_s: float) -> None:

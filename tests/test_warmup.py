@@ -12,7 +12,7 @@ PASS_S = 0.125  # a power of two: sums are exact
 
 
 class Load:
-    """Passes of an eighth of a second on a scripted clock, on which a sensor shows what power has become."""
+    """Passes on a scripted clock, along which the power that a sensor shows changes."""
 
     def __init__(self, power_at, **sensor):
         self.clock = pywatt.ScriptedClock()

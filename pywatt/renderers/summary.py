@@ -90,7 +90,7 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
             yield "beside", _sensor(profile, trace.sensor)
     yield "method", f"{profile.method}: {profile.method_reason}"
     if profile.closure is not None and profile.closure_std is not None:
-        closure = with_std(profile.closure, profile.closure_std, "").rstrip()
+        closure = f"{profile.closure:.4f} ± {profile.closure_std:.4f}"
         yield "closure", f"{closure}, measured energy over what replay tells of the run"
     if any(node.layer.resolved is False for node in folded.nodes):
         yield UNRESOLVED, "power not told from that of others: hardly more than a share by time"
