@@ -137,7 +137,9 @@ def profile(
                 call(model, duplicate(kept, target))
 
         def sure() -> bool:
-            return profiler.knows_energy_to(SURE_STD) or profiler.duration_s > REPEAT_SHARE * budget_s
+            return (
+                profiler.knows_energy_to(SURE_STD) or profiler.duration_s > REPEAT_SHARE * budget_s
+            )
 
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):

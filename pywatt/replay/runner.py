@@ -172,12 +172,17 @@ class Replay:
 
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
-        least_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
-        most = max(1, int(self._left_s() / least_s))
-        todo = [work for work in self._seen.works if work.problem is None]
-        todo.sort(key=lambda work: -work.share)
-        for work in todo[most:]:
-            work.problem = f"there was no time for it within budget_s={self._budget_s:g}"
+        works, spent_s = self._seen.works, 0.0
+        todo = [k for k, work in enumerate(works) if work.problem is None]
+        for k in sorted(todo, key=lambda k: -works[k].share):
+            spent_s += self._cost_s(k)
+            if spent_s > self._left_s():
+                works[k].problem = f"there was no time for it within budget_s={self._budget_s:g}"
+
+    def _cost_s(self, work: int) -> float:
+        """About how long a block takes, with the pass that leads to it and its part of a pause."""
+        lead_s = min(self._seen.pass_s, PASS_SHARE * self._block_s)
+        return (1.0 + 1.0 / BLOCKS_A_PAUSE) * self._block_s + lead_s + 2.0 * self._rest_s(work)
 
     def _probe(self, todo: list[int]) -> None:
         """Find out what the sensors' readings mean, from one module that goes on and off.
@@ -226,8 +231,8 @@ class Replay:
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
             todo = [k for k in todo if works[k].problem is None]
-            block_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
-            affordable = int(self._left_s() / block_s)
+            each_s = float(np.mean([self._cost_s(k) for k in todo])) if todo else np.inf
+            affordable = int(self._left_s() / each_s)
             slots = min(len(todo), affordable)
             if slots < 1:
                 return
