@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, SupportsIndex
 
@@ -29,6 +29,7 @@ from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.preserve import preserved_state
 from pywatt.profiler import Profiler
 from pywatt.progress import progress_bar
+from pywatt.replay.state import left_as_it_was
 from pywatt.results import Profile
 from pywatt.sensors import SensorChoice
 
@@ -136,22 +137,31 @@ def profile(
             with preserved_state(model):
                 call(model, duplicate(kept, target))
 
-        def sure() -> bool:
-            return (
-                profiler.knows_energy_to(SURE_STD) or profiler.duration_s > REPEAT_SHARE * budget_s
-            )
+        def run_replay_pass() -> None:
+            # Ended early, it would leave half of what a model notes in its attributes.
+            with left_as_it_was(model):
+                run_pass()
+
+        before = _learned(model)
+
+        def trains() -> bool:
+            return _learned(model) != before
+
+        def is_enough() -> bool:
+            late = profiler.duration_s > REPEAT_SHARE * budget_s
+            return not repeat or late or trains() or profiler.knows_energy_to(SURE_STD)
 
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):
                 run_pass()
-        if warmup == "auto":
+        if warmup == "auto" and not trains():
             profiler.warm_up(run_pass)
         try:
             with (
                 progress_bar("profiling", batches.count, progress) as advance,
                 profiler,
             ):
-                for number, batch in enumerate(batches.until(lambda: not repeat or sure())):
+                for number, batch in enumerate(batches.until(is_enough)):
                     moved = move(batch, target)
                     # After a warm-up the model is known to take the first batch.
                     with explain(moved) if number == warmup == 0 else nullcontext():
@@ -159,8 +169,12 @@ def profile(
                     profiler.step(moved, output)
                     advance()
             profiler.add_notes(batches.notes)
-            if profiler.wants_replay:
-                profiler.replay(run_pass, budget_s=budget_s, progress=progress)
+            if profiler.wants_replay and trains():
+                profiler.do_without_replay(
+                    "the run changed the model's parameters or gradients, and so would each pass"
+                )
+            elif profiler.wants_replay:
+                profiler.replay(run_replay_pass, budget_s=budget_s, progress=progress)
         except BaseException as error:
             profiler._make_sure(error)
             _keep_partial(error, profiler)
@@ -171,6 +185,23 @@ def profile(
 def _no_grad_call(model: nn.Module, batch: Any) -> Any:
     with torch.no_grad():
         return call_model(model, batch)
+
+
+def _learned(model: nn.Module) -> list[Hashable]:
+    """Tell parameters and gradients of one moment from those of another."""
+    return [
+        (id(p), _content(p), None if p.grad is None else (id(p.grad), _content(p.grad)))
+        for p in model.parameters()
+    ]
+
+
+def _content(tensor: torch.Tensor) -> Hashable:
+    """Tell a tensor's content without a copy of it: a write through `.data` counts nowhere."""
+    try:
+        total = float(tensor.detach().sum(dtype=torch.float64))
+    except Exception:  # no numbers in it, or none that torch adds up: lazy, meta, quantized
+        total = 0.0
+    return repr(total)  # NaN is the same as NaN then
 
 
 def _can_iterate(loader: Any) -> bool:

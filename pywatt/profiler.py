@@ -23,7 +23,7 @@ from pywatt.hooks import ModuleHooks
 from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
-from pywatt.recording import Recording, Shared, share, with_replay
+from pywatt.recording import Recording, Shared, share, with_replay, without_advice
 from pywatt.replay import Replay, replay_progress
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
@@ -94,7 +94,8 @@ class Profiler:
         self._rate_hz = rate_hz
         self._recording: Recording | None = None
         self._shared: tuple[Shared, ...] = ()
-        self._replayed = False
+        # Why nothing was replayed, where that was asked for.
+        self._unreplayed: str | None = "only pywatt.profile can run passes of its own"
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
@@ -277,9 +278,16 @@ class Profiler:
                 budget_s=budget_s,
                 advance=advance,
             ).run()
-        self._replayed = True
+        self._unreplayed = None
         self._notes += replayed.notes
         self._shared = with_replay(recording, shared, replayed)
+
+    def do_without_replay(self, why: str) -> None:
+        """Leave the modules' energies as the run alone tells them; `result` says why."""
+        self._unreplayed = why
+        self._shared = tuple(map(without_advice, self._recorded()[1]))
+        if self._method == "auto":
+            self._notes += (f"nothing was replayed, since {why}",)
 
     def result(self) -> Profile:
         """Return the profile, once the `with` statement has been left.
@@ -290,10 +298,10 @@ class Profiler:
         if self._result is None:
             recording, shared = self._recorded()
             notes = (*self._notes, *recording.notes)
-            if self._method == "replay" and not self._replayed:
+            if self._method == "replay" and self._unreplayed is not None:
                 notes += (
-                    "nothing was replayed, since only pywatt.profile can run passes of its own: "
-                    "energy is shared as method='auto' does",
+                    f"nothing was replayed, since {self._unreplayed}: energy is shared as "
+                    "method='auto' does",
                 )
             self._result = assemble(replace(recording, notes=notes), shared)
         return self._result

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pywatt.attribution import Attributed, Method, attribute
+from pywatt.attribution.choose import BETTER
 from pywatt.attribution.result import PathTimes
 from pywatt.attribution.source import Source, sources_of
 from pywatt.batches import Accuracy, Units
@@ -113,8 +114,14 @@ def with_replay(
         one
         if recording.method == "auto" and one.found.doubt is None
         else _by_replay(recording, one, replayed)
-        for one in shared
+        for one in map(without_advice, shared)
     )
+
+
+def without_advice(one: Shared) -> Shared:
+    """Leave out of the notes that replay would tell, where it was tried or cannot be."""
+    notes = tuple(note.removesuffix(f"; {BETTER}") for note in one.found.notes)
+    return replace(one, found=replace(one.found, notes=notes))
 
 
 def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:

@@ -67,8 +67,8 @@ class Kernel(nn.Module):
         self._durations, self._powers = two(duration_s, 1.0), two(power_w, IDLE_W)
         self._play = gpus._library.simulated_nvml_play
         self._device, self._count, self._once = ctypes.c_uint(0), ctypes.c_uint(2), ctypes.c_int(0)
-        # Above idle, so far. An array, since replay puts back what a repeat changes in attributes.
-        self._drawn_j = np.zeros(1)
+        # Above idle, so far. Not a Python number: replay puts back what a repeat changes.
+        self._drawn_j = (ctypes.c_double * 1)()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         start_s = time.perf_counter() if self._clock is None else self._clock.now_s()

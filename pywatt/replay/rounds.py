@@ -23,6 +23,9 @@ LEAST_REPEATED = 3
 # No work's spread is smaller: the readings' own noise may hide it in a few blocks.
 LEAST_SPREAD = 8e-4
 
+# Blocks whose calls took so many times longer than usual tell of the waiting, not of the work.
+MOSTLY_WAITED = 3.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkEnergies:
@@ -57,6 +60,9 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
         mine = told & (work == k)
         if not np.any(mine):
             continue
+        usual_s = np.quantile(block_s[mine], 0.5, method="lower")
+        told[mine] = block_s[mine] <= MOSTLY_WAITED * usual_s
+        mine &= told
         # Blocks that the sensor saw in full count alike, others less.
         weight = 1.0 / np.maximum(energies.call_j_std[mine], 1e-12) ** 2
         weight = np.minimum(weight, 2.0 * np.median(weight))

@@ -132,7 +132,7 @@ class Replay:
         try:
             self._replay()
         except Exception as error:
-            notes = (f"replay ended early, since a pass of the model failed in it: {error!r}",)
+            notes = (f"replay ended early, since a pass of the model failed in it: {error!r:.200}",)
         return self._finish(notes)
 
     @property
@@ -161,22 +161,23 @@ class Replay:
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
             todo = [k for k, work in enumerate(works) if work.problem is None]
             if coarse and todo:
-                self._monitor.idle(FORGET_S)
+                self._monitor.idle(min(FORGET_S, max(0.0, self._left_s())))
                 self._probe(todo)
                 self._probed = len(self._blocks)
             else:
                 self._block_s = max(FINE_BLOCK_S, fine_s)
             self._limit_to_budget()
             self._run_rounds(todo)
-            self._monitor.idle(self._monitor.settle_s)
+            if self._blocks and not self._is_blind():
+                self._monitor.idle(self._monitor.settle_s)
 
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
         works, spent_s = self._seen.works, 0.0
         todo = [k for k, work in enumerate(works) if work.problem is None]
-        for k in sorted(todo, key=lambda k: -works[k].share):
+        for place, k in enumerate(sorted(todo, key=lambda k: -works[k].share)):
             spent_s += self._cost_s(k)
-            if spent_s > self._left_s():
+            if place > 0 and spent_s > self._left_s():
                 works[k].problem = f"there was no time for it within budget_s={self._budget_s:g}"
 
     def _cost_s(self, work: int) -> float:
@@ -234,7 +235,7 @@ class Replay:
             each_s = float(np.mean([self._cost_s(k) for k in todo])) if todo else np.inf
             affordable = int(self._left_s() / each_s)
             slots = min(len(todo), affordable)
-            if slots < 1:
+            if slots < 1 or self._is_blind():
                 return
             least = least or int(np.clip(affordable // len(todo), 1, LEAST_BLOCKS))
             had = np.array(
@@ -259,9 +260,9 @@ class Replay:
             calls_per_s = np.divide(time_share, found.call_s, where=known, out=np.zeros(count))
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
-            if np.all(had[todo] >= LEAST_BLOCKS) and (
-                _expected_wrong(found, calls_per_s, own_share, todo) <= enough
-            ):
+            # What is one work alone has what was measured, however well replay tells it.
+            wrong = _expected_wrong(found, calls_per_s, own_share, todo) if count > 1 else 0.0
+            if np.all(had[todo] >= LEAST_BLOCKS) and wrong <= enough:
                 return
 
     def _run_blocks(self, works: list[int], block_s: float | None = None) -> None:
@@ -284,6 +285,11 @@ class Replay:
 
     def _left_s(self) -> float:
         return self._budget_s - self._solving_s - (self._clock.now_s() - self._start_s)
+
+    def _is_blind(self) -> bool:
+        """Whether no sensor can be read any more."""
+        traces = self._monitor.traces.values()
+        return all(trace.ended is not None for trace in traces)
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
@@ -333,6 +339,13 @@ class Replay:
     def _finish(self, notes: tuple[str, ...]) -> Replayed:
         names: dict[str, NameEnergies] = {}
         sources = self._sources() if self._blocks else ()
+        notes += tuple(f"in replay, {note}" for note in self._monitor.read()[1])
+        waiting = any(work.problem is None for work in self._seen.works)
+        if waiting and not notes and not any(block.work >= 0 for block in self._blocks):
+            notes = (
+                f"nothing could be replayed within budget_s={self._budget_s:g}: the energies are "
+                "what the run alone tells; give it more seconds",
+            )
         for source in sources:
             energies = self._solve(source)
             if energies is None:
