@@ -15,7 +15,8 @@ from pywatt import _core, windows
 from pywatt.assembly import assemble
 from pywatt.attribution import METHODS, Method
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.batches import Accuracy, AccuracyOf, samples_in
+from pywatt.attribution.source import sources_of, total_energy
+from pywatt.batches import Accuracy, AccuracyOf, CountOf, Units, samples_in
 from pywatt.device_state import DeviceState, Moment, device_states
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.hooks import ModuleHooks
@@ -55,6 +56,9 @@ class Profiler:
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
             a function (output, batch) -> share of right answers, or None. For it `step` needs the
             output.
+        unit: what energy is told per, such as ``token``.
+        count: how many units a batch has, or a function (output, batch) -> how many, for which
+            `step` needs the output; None: its samples.
         device: device of a model that has no tensors.
         clock: a `ScriptedClock` for tests.
 
@@ -71,6 +75,8 @@ class Profiler:
         rate_hz: float = DEFAULT_RATE_HZ,
         method: Method = "auto",
         accuracy: AccuracyOf | str | None = "auto",
+        unit: str = "sample",
+        count: CountOf | int | None = None,
         device: torch.device | str = "cpu",
         clock: _core.Clock | None = None,
     ) -> None:
@@ -102,6 +108,7 @@ class Profiler:
         self._accuracy = Accuracy(accuracy)
         self._batches = 0
         self._samples: int | None = 0
+        self._units = Units(unit, count)
         self._training = False
         self._start_s: float | None = None
         self._end_s: float | None = None
@@ -206,8 +213,30 @@ class Profiler:
             self._samples = None
         else:
             self._samples += counted
+        self._units.add(output, batch, counted)
         if output is not None:
             self._accuracy.add(output, batch)
+
+    @property
+    def duration_s(self) -> float:
+        """How long the run has taken so far."""
+        if self._start_s is None:
+            return 0.0
+        return (self._clock.now_s() if self._end_s is None else self._end_s) - self._start_s
+
+    def knows_energy_to(self, share: float) -> bool:
+        """Tell whether the run's energy so far is known to a share of it, or never will be."""
+        infos = [info for sensor in self._sensors for info in sensor.infos]
+        traces = self._monitor.traces
+        lost = len(traces) < len(infos) or any(trace.ended for trace in traces.values())
+        if self._start_s is None or lost or self.duration_s <= 0:
+            return True
+        total = total_energy(sources_of(traces, infos), self._start_s, self._clock.now_s())
+        return total is not None and total.energy_j_std <= share * abs(total.energy_j)
+
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Say what else a reader must know."""
+        self._notes += notes
 
     @property
     def wants_replay(self) -> bool:
@@ -294,6 +323,7 @@ class Profiler:
                 training=self._training,
                 samples=self._samples if self._batches else None,
                 accuracy=self._accuracy,
+                units=self._units,
                 device_states=self._device_states,
                 notes=notes,
                 method=self._method,

@@ -9,7 +9,7 @@ from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.choose import BETTER
 from pywatt.attribution.result import PathTimes
 from pywatt.attribution.source import Source, sources_of
-from pywatt.batches import Accuracy
+from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
 from pywatt.replay import Closure, Replayed, close, fitted_total
@@ -31,6 +31,7 @@ class Recording:
         training: whether the model was in training mode.
         samples: how many samples; None where not known.
         accuracy: accuracy over them.
+        units: what energy is told per, counted.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
@@ -45,6 +46,7 @@ class Recording:
     training: bool
     samples: int | None
     accuracy: Accuracy
+    units: Units
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()

@@ -137,22 +137,25 @@ def _drawing(home: type) -> type:
 class Passes:
     """A loader of so many batches that a model of kernels runs for about `duration_s`.
 
-    Without a warm-up, `drawn_j` is what the kernels drew above idle while it was gone through.
+    `drawn_j` is what the kernels drew above idle whenever it was gone through. Between the first
+    batch and the second there may have been a warm-up too: the first is taken to be as the others.
     """
 
     def __init__(self, model: nn.Sequential, duration_s: float) -> None:
         self._model = model
-        self._count = round(duration_s / sum(layer.duration_s for layer in model))
+        self._count = max(2, round(duration_s / sum(layer.duration_s for layer in model)))
         self.drawn_j = np.zeros(len(model))
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self):
+        yield torch.zeros(1)
         before_j = self._drawn_j()
-        for _ in range(self._count):
+        for _ in range(self._count - 1):
             yield torch.zeros(1)
-        self.drawn_j = self._drawn_j() - before_j
+        drawn_j = self._drawn_j() - before_j
+        self.drawn_j += drawn_j * self._count / (self._count - 1)
 
     def _drawn_j(self):
         return np.array([float(layer._drawn_j[0]) for layer in self._model])

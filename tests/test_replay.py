@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import random
+import time
 from collections import deque
 from types import SimpleNamespace
 
@@ -146,7 +147,7 @@ def test_a_drift_that_all_works_share_is_told_from_their_energies():
     assert plain[1] - plain[0] > 0.02
     apart = found.level[1] - found.level[0]
     assert abs(apart) <= 3.0 * np.hypot(*found.level_std) < 0.005
-    assert found.spread == pytest.approx([0.001, 0.001], rel=0.25)
+    assert found.spread == pytest.approx([0.001, 0.001], rel=0.4)
     assert found.drift_std == pytest.approx(np.std(drift), rel=0.1)
 
 
@@ -175,10 +176,11 @@ def test_a_block_that_mostly_waited_does_not_count():
 
 def test_blocks_go_where_they_help_most():
     weight, spread = np.array([10.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.01])
-    assert sorted(next_round(weight, spread, np.zeros(3), 4)) == [0, 0, 1, 2]
-    assert next_round(weight, spread, np.full(3, 2.0), 3) == [0, 0, 0]
+    assert sorted(next_round(weight, spread, np.zeros(3), 4, 1)) == [0, 0, 1, 2]
+    assert sorted(next_round(weight, spread, np.zeros(3), 6, 2)) == [0, 0, 1, 1, 2, 2]
+    assert next_round(weight, spread, np.full(3, 2.0), 3, 2) == [0, 0, 0]
     # One that varies a lot needs more than one of the same energy that does not.
-    noisy = next_round(np.ones(3), np.array([0.01, 0.05, 0.01]), np.full(3, 2.0), 2)
+    noisy = next_round(np.ones(3), np.array([0.01, 0.05, 0.01]), np.full(3, 2.0), 2, 2)
     assert noisy == [1, 1]
 
 
@@ -445,7 +447,11 @@ class Reentered(nn.Module):
 def test_a_pass_that_is_ended_early_leaves_the_models_attributes():
     model = Reentered()
     profile = pywatt.profile(
-        model, [torch.zeros(1, 2)] * 20, warmup=0, method="replay", budget_s=0.5
+        *(model, [torch.zeros(1, 2)] * 20),
+        warmup=0,
+        method="replay",
+        budget_s=0.5,
+        repeat=False,
     )
     assert not [note for note in profile.notes if "ended early" in note]
     assert (model.busy, model.calls) == (False, 20)
@@ -544,29 +550,31 @@ SENSORS = {
 }
 
 
-def replay(gpus, count, budget_s, *, scripted, run_s=5.0, seed=1, drift=None, **sensor):
+def replay(gpus, count, *, scripted, run_s=5.0, seed=1, drift=None, options=None, **sensor):
+    """Profile kernels with default settings but for `options`."""
     gpus.configure(phase_s=0.0317 * seed, counter_phase_s=0.0711 * seed, **sensor)
     clock = FollowedClock(gpus) if scripted else None
     model = kernels(gpus, count, clock=clock, drift=drift, seed=seed)
     passes = Passes(model, run_s)
-    profile = pywatt.profile(
-        model,
-        passes,
-        warmup=0,
-        sensors="nvml:0",
-        method="replay",
-        budget_s=budget_s,
-        clock=clock,
+    begin_s = time.perf_counter()
+    profile = pywatt.profile(model, passes, sensors="nvml:0", clock=clock, **options or {})
+    verdict = Verdict.of(profile, passes)
+    took_s = time.perf_counter() - begin_s
+    print(
+        f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}, {took_s:.0f} s "
+        f"({profile.method})"
     )
-    return profile, Verdict.of(profile, passes)
+    return profile, verdict, took_s
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_layers_far_below_the_sensors_resolution(gpus, sensor):
     """On a machine that does nothing else: what is left is the method's own error."""
     # A window of 1 s takes long to be told, and each block as well.
-    budget_s = 30.0 if sensor == "100/1000" else 12.0
-    profile, verdict = replay(gpus, 8, budget_s, scripted=True, run_s=3.0, **SENSORS[sensor])
+    options = {"budget_s": 30.0 if sensor == "100/1000" else 12.0}
+    profile, verdict, _ = replay(
+        gpus, 8, scripted=True, run_s=3.0, options=options, **SENSORS[sensor]
+    )
     assert profile.method == "replay"
     assert verdict.misattributed < 0.002, str(verdict)
     assert profile.closure == pytest.approx(1.0, abs=0.002)
@@ -575,15 +583,18 @@ def test_layers_far_below_the_sensors_resolution(gpus, sensor):
     assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
 
 
+def slow_drift(time_s):
+    """5 % up and down within 25 s."""
+    return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
+
+
 def test_noise_and_drift(gpus):
-    """5 % of slow drift is more than the sum can correct: the rows' own deviations say so."""
-
-    def drift(time_s):
-        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
-
-    _, verdict = replay(gpus, 6, 20.0, scripted=True, run_s=3.0, drift=drift, noise_w=1.0)
-    assert verdict.misattributed < 0.03, str(verdict)
-    assert verdict.covered >= 0.7, str(verdict)
+    """5 % of slow drift of all kernels alike is told from the blocks, and taken out."""
+    profile, verdict, _ = replay(gpus, 6, scripted=True, run_s=3.0, drift=slow_drift, noise_w=1.0)
+    assert verdict.misattributed < 0.002, str(verdict)
+    assert verdict.covered >= 0.8, str(verdict)
+    # Where in the drift the run was is not known beforehand: the ratio says so.
+    assert 0.005 < profile.closure_std < 0.06
 
 
 def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
@@ -672,7 +683,7 @@ def test_only_profile_replays():
 
 
 def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):
-    profile, _ = replay(gpus, 3, 5.0, scripted=True, run_s=1.0)
+    profile, _, _ = replay(gpus, 3, scripted=True, run_s=1.0, options={"budget_s": 5.0})
     profile.save(tmp_path / "run.json")
     assert pywatt.load(tmp_path / "run.json").closure_std == profile.closure_std
 
@@ -683,11 +694,31 @@ def test_a_budget_is_a_time(budget_s):
         pywatt.profile(nn.Linear(2, 2), [torch.zeros(1, 2)], method="replay", budget_s=budget_s)
 
 
+def test_standard_deviations_are_honest(gpus):
+    """Over repeated runs the truth lies within two of them in 90 to 99 % of the rows."""
+    away = []
+    for seed in range(1, 5):
+        gpus.reset()
+        drift = slow_drift if seed % 2 else None
+        _, verdict, _ = replay(
+            gpus, 12, scripted=True, run_s=3.0, seed=seed, drift=drift, noise_w=1.0
+        )
+        away.extend((verdict.estimate_j - verdict.truth_j) / verdict.std_j)
+    away = np.abs(away)
+    print(
+        f"{np.mean(away <= 2.0):.1%} within two, root mean square {np.sqrt(np.mean(away**2)):.2f}"
+    )
+    assert np.mean(away <= 2.0) >= 0.9
+    # Nor are they far too wide: as many rows as a third lie beyond a quarter of one.
+    assert np.mean(away > 0.25) >= 0.33
+
+
 @pytest.mark.accuracy
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_twenty_layers_in_real_time(gpus, sensor):
-    profile, verdict = replay(gpus, 20, 30.0, scripted=False, **SENSORS[sensor])
-    print(f"{sensor}: {verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    profile, verdict, took_s = replay(gpus, 20, scripted=False, **SENSORS[sensor])
+    assert profile.method == "replay"
+    assert took_s <= 60.0
     most = 0.01 if sensor == "100/25 and counter" else 0.02
     assert verdict.misattributed < most, str(verdict)
     if sensor == "100/25 and counter":
@@ -696,18 +727,14 @@ def test_twenty_layers_in_real_time(gpus, sensor):
 
 @pytest.mark.accuracy
 def test_a_slow_sensor_with_noise_and_drift_in_real_time(gpus):
-    def drift(time_s):
-        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
-
-    profile, verdict = replay(
-        gpus, 20, 30.0, scripted=False, drift=drift, noise_w=1.0, call_latency_s=0.001
+    _, verdict, _ = replay(
+        gpus, 20, scripted=False, drift=slow_drift, noise_w=1.0, call_latency_s=0.001
     )
-    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
     assert verdict.misattributed < 0.03, str(verdict)
 
 
 @pytest.mark.accuracy
 def test_fifty_layers_in_real_time(gpus):
-    profile, verdict = replay(gpus, 50, 110.0, scripted=False)
-    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    _, verdict, took_s = replay(gpus, 50, scripted=False, options={"budget_s": 100.0})
+    assert took_s <= 120.0
     assert verdict.misattributed < 0.02, str(verdict)

@@ -93,7 +93,7 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
 
 
 def next_round(
-    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int = 1
+    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int
 ) -> list[int]:
     """Choose the works of a round: one block each at first, then where a block helps most.
 
