@@ -18,12 +18,12 @@ POINTS = 200  # spread over all lines: every one of them held when this was writ
 
 
 def profiled(model):
-    pywatt.profile(model, [torch.randn(4, 3)] * 2, method="time")
+    pywatt.profile(model, [torch.randn(4, 3)] * 2, method="time", repeat=False)
 
 
 def replayed(model):
     batches = [torch.randn(4, 3)] * 2
-    pywatt.profile(model, batches, warmup=0, method="replay", budget_s=0.1)
+    pywatt.profile(model, batches, warmup=0, method="replay", repeat=False, budget_s=0.1)
 
 
 def in_a_loop(model):
