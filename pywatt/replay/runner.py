@@ -77,6 +77,9 @@ LOOK_S = 0.02
 GOOD_ENOUGH = 0.002
 GOOD_ENOUGH_ESTIMATED = 0.05
 
+# Nor is an estimate worth more than this share of the budget, once each work has had a block.
+ESTIMATED_SHARE = 1.0 / 3.0
+
 # Mean of the absolute value of a normal error of standard deviation 1.
 MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
 
@@ -235,7 +238,8 @@ class Replay:
             each_s = float(np.mean([self._cost_s(k) for k in todo])) if todo else np.inf
             affordable = int(self._left_s() / each_s)
             slots = min(len(todo), affordable)
-            if slots < 1 or self._is_blind():
+            spent = estimated and self._left_s() < (1.0 - ESTIMATED_SHARE) * self._budget_s
+            if slots < 1 or self._is_blind() or (spent and solved > 0):
                 return
             least = least or int(np.clip(affordable // len(todo), 1, LEAST_BLOCKS))
             had = np.array(
