@@ -6,6 +6,8 @@ from pywatt._core import ScriptedClock, ScriptedSensor, __version__
 from pywatt.attribution.public import Attribution, attribute, characterize
 from pywatt.attribution.result import SpanEnergy
 from pywatt.attribution.sensor_model import SensorModel
+from pywatt.comparison.public import compare
+from pywatt.comparison.result import Comparison
 from pywatt.errors import (
     ArgumentError,
     AttributionError,
@@ -35,6 +37,7 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "BatchError",
+    "Comparison",
     "CoverageError",
     "FileFormatError",
     "LayerEnergy",
@@ -57,6 +60,7 @@ __all__ = [
     "__version__",
     "attribute",
     "characterize",
+    "compare",
     "estimated_cpu",
     "load",
     "measure",
