@@ -19,11 +19,13 @@ from pywatt.errors import (
     ScoreDomainError,
     SensorError,
 )
+from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
 from pywatt.monitor import Monitor
+from pywatt.pareto import pareto_front
 from pywatt.results import LayerEnergy, Profile
 from pywatt.saved import load
-from pywatt.score import penalized_score, sam
+from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
@@ -61,12 +63,17 @@ __all__ = [
     "attribute",
     "characterize",
     "compare",
+    "cost",
+    "emissions",
     "estimated_cpu",
     "load",
     "measure",
+    "netscore",
+    "pareto_front",
     "penalized_score",
     "profile",
     "sam",
+    "sapi",
     "sensors",
     "window",
 ]

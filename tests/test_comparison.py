@@ -7,6 +7,7 @@ from profiles import CPU, GPU, layer, profile
 
 import pywatt
 from pywatt import cli
+from pywatt.comparison.significance import as_z, of_many
 from pywatt.errors import ArgumentError, FileFormatError, PywattError
 from pywatt.renderers.comparison import render
 
@@ -222,7 +223,7 @@ def test_a_layer_can_fail_while_the_total_does_not():
 
 
 def test_one_of_many_layers_needs_more():
-    # z is 2.02: enough for one layer, not for the luckiest of 21, which needs 3.07.
+    # z is 2.02: enough for one layer, not for the luckiest of 21, which needs 3.06.
     few = pywatt.compare(layers_with(0, 10.0), layers_with(0, 14.0))
     many = pywatt.compare(layers_with(20, 10.0), layers_with(20, 14.0))
     assert few.regressions(0.05, layers_over=0.1)
@@ -364,3 +365,12 @@ def test_the_command_as_json(capsys):
     assert [(one["type"], one["side"]) for one in document["regressions"]] == [("total", 1)]
     assert cli.main(["compare", "old.json", "more.json", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["regressions"] is None
+
+
+def test_the_z_of_many_and_of_few():
+    assert of_many(2.0, 1) == pytest.approx(2.0)
+    # 21 independent chances of 0.11 % each are one of 2.3 %.
+    assert of_many(2.0, 21) == pytest.approx(3.064, abs=2e-3)
+    assert as_z(-2.0, 1e12) == pytest.approx(-2.0)
+    # With one degree of freedom, t = 1 is exceeded in a quarter of cases.
+    assert as_z(1.0, 1.0) == pytest.approx(0.67449, abs=1e-5)
