@@ -178,6 +178,13 @@ def _add_compare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="PERCENT",
         help="with --fail-over: also where a layer's own energy rose by more",
     )
+    compare.add_argument(
+        "--run-spread",
+        type=_percentage,
+        metavar="PERCENT",
+        help="how much single runs of the same differ here, one standard deviation; default: what "
+        "a side of several runs shows",
+    )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -280,7 +287,8 @@ def _compare(options: argparse.Namespace) -> int:
     if layer_over is not None and over is None:
         raise ArgumentError("--fail-layer-over needs --fail-over, for the total")
     try:
-        compared = compare(*((options.files, options.to) if options.to else options.files))
+        sides = (options.files, options.to) if options.to else options.files
+        compared = compare(*sides, run_spread=options.run_spread)
     except OSError as error:
         raise PywattError(f"{error.filename} cannot be read: {error.strerror}") from error
     found = () if over is None else compared.regressions(over, layers_over=layer_over)

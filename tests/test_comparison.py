@@ -102,14 +102,43 @@ def test_equal_and_exact_energies():
 
 
 def test_runs_of_one_side_are_averaged_and_their_spread_counts():
-    compared = pywatt.compare([run(49.0), run(51.0)], run(60.0, 1.0))
+    compared = pywatt.compare([run(49.0), run(51.0)], run(60.0, 3.0))
     old, new = compared.total.energies
     assert (old.energy_j, old.freedom) == (50.0, 1.0)
     assert old.energy_j_std == pytest.approx(1.0)  # sqrt(2) / sqrt(2)
-    assert (new.energy_j_std, new.freedom) == (1.0, math.inf)
-    # 10 / sqrt(2) standard deviations of 1 / (1/2)^2 = 4 degrees of freedom: chance does that in
-    # 0.11 % of cases, and so does a normal deviate above 3.074.
-    assert compared.total.change().z == pytest.approx(3.0740, abs=1e-3)
+    assert (new.energy_j_std, new.freedom) == (3.0, math.inf)  # more than runs differ
+    # 10 / sqrt(10) standard deviations of 1 / (1/10)^2 = 100 degrees of freedom: chance does that
+    # in 0.104 % of cases, and so does a normal deviate above 3.08.
+    assert compared.total.change().z == pytest.approx(3.0793, abs=1e-3)
+
+
+def test_a_single_run_differs_as_much_as_those_of_the_other_side():
+    compared = pywatt.compare([run(49.0, 0.0), run(50.0, 0.0), run(51.0, 0.0)], run(55.0, 0.0))
+    old, new = compared.total.energies
+    assert old.energy_j_std == pytest.approx(1.0 / math.sqrt(3.0))
+    assert new.energy_j_std == pytest.approx(0.02 * 55.0)
+    # One spread of three runs is all that is known: 2 degrees of freedom, not Welch's 2.9. Chance
+    # exceeds t = 5 / 1.2423 in 2.83 % of cases.
+    assert compared.total.change().z == pytest.approx(1.9068, abs=5e-4)
+    assert not any("one run a side" in note for note in compared.notes)
+
+
+def test_the_spread_of_runs_can_be_given():
+    compared = pywatt.compare(run(50.0, 0.1), run(54.0, 0.1), run_spread=0.03)
+    change = compared.total.change()
+    assert (change.old.energy_j_std, change.new.energy_j_std) == (1.5, pytest.approx(1.62))
+    assert change.z == pytest.approx(4.0 / math.hypot(1.5, 1.62))
+    assert not compared.regressions(0.05)
+    assert pywatt.compare(run(50.0, 0.1), run(54.0, 0.1)).regressions(0.05)
+    # It is no more than the measurement's own, and does not replace the spread that is known.
+    assert (
+        pywatt.compare(run(50.0), run(50.0), run_spread=0.001).total.energies[0].energy_j_std == 0.5
+    )
+    known = pywatt.compare([run(49.0), run(51.0)], run(50.0), run_spread=0.5).total.energies[0]
+    assert known.energy_j_std == pytest.approx(1.0)
+    for wrong in (-0.1, math.nan, math.inf):
+        with pytest.raises(ArgumentError, match="run_spread"):
+            pywatt.compare(run(50.0), run(50.0), run_spread=wrong)
 
 
 def test_the_measurements_own_deviation_counts_where_runs_agree_by_luck():
@@ -311,6 +340,7 @@ def saved(tmp_path, monkeypatch):
         ("old.json more.json", 0, "+20.0"),
         ("old.json more.json --fail-over 5%", 1, "REGRESSION in more.json: total +20.0 %"),
         ("old.json more.json --fail-over 19.9%", 0, "OK"),
+        ("old.json more.json --fail-over 5% --run-spread 10%", 0, "OK"),
         ("old.json same.json --fail-over 0%", 0, "OK"),
         ("old.json same.json more.json --fail-over 5%", 1, "REGRESSION in more.json"),
         ("more.json old.json --fail-over 5%", 0, "OK"),

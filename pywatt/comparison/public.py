@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pywatt.comparison.result import Comparison, Energy, Per, Row, Side
 from pywatt.errors import ArgumentError
@@ -20,12 +20,12 @@ _SCALE = (
     "meter, which leaves a change in percent as it is"
 )
 _ONE_RUN = (
-    "one run on a side: how much runs differ by themselves (temperature, clocks, other programs) "
-    "is not in the standard deviations; compare several runs of each"
+    "one run a side: how much runs differ by themselves (temperature, clocks, other programs) is "
+    "not in the standard deviations; compare several runs of one side or both, or give the spread"
 )
 
 
-def compare(*sides: Given | Sequence[Given]) -> Comparison:
+def compare(*sides: Given | Sequence[Given], run_spread: float | None = None) -> Comparison:
     """Holds profiles against the first of them, layer by layer.
 
     Energies are per sample where all numbers of samples are known and differ, else per run;
@@ -34,6 +34,9 @@ def compare(*sides: Given | Sequence[Given]) -> Comparison:
     Args:
         sides: two or more; each a profile, a file that `Profile.save` wrote, or a list of either:
             repeated runs of the same, whose mean is compared and whose spread counts.
+        run_spread: how much single runs of the same differ, one standard deviation as a share of
+            their energy: 0.01 is 1 %. It counts for sides of one run. None: the largest spread of
+            the sides with several, if there are any; else only what the measurement itself knows.
 
     Raises:
         ArgumentError: for fewer than two, and for measured beside estimated energies.
@@ -42,6 +45,8 @@ def compare(*sides: Given | Sequence[Given]) -> Comparison:
     """
     if len(sides) < 2:
         raise ArgumentError(f"a comparison needs two profiles or more, not {len(sides)}")
+    if run_spread is not None and not (math.isfinite(run_spread) and run_spread >= 0.0):
+        raise ArgumentError(f"run_spread must be a share of 0 or more, not {run_spread}")
     loaded = [_side(side) for side in sides]
     profiles = [profile for _, runs in loaded for profile in runs]
     if len({profile.estimated for profile in profiles}) > 1:
@@ -54,16 +59,22 @@ def compare(*sides: Given | Sequence[Given]) -> Comparison:
     per: Per = "run"
     if all(samples) and len(set(samples)) > 1:
         per = "sample"
+    runs_of = [runs for _, runs in loaded]
+
+    def row(kind: str, figures: Callable[[Sequence[Profile]], list[_Figure]]) -> Row:
+        energies = [_mean(runs, per, figures(runs)) for runs in runs_of]
+        return Row("", kind, _spread(energies, runs_of, run_spread))
+
     return Comparison(
         sides=tuple(
             Side(name, len(runs), _sum(run.samples for run in runs), runs[0].estimated)
             for name, runs in loaded
         ),
         per=per,
-        total=Row("", "total", tuple(_mean(runs, per, _totals(runs)) for _, runs in loaded)),
-        outside=Row("", "outside", tuple(_mean(runs, per, _outsides(runs)) for _, runs in loaded)),
-        layers=_layers([runs for _, runs in loaded], per),
-        notes=tuple(_notes(loaded, profiles, per)),
+        total=row("total", lambda runs: [(run.energy_j, run.energy_j_std) for run in runs]),
+        outside=row("outside", lambda runs: [(run.outside_j, run.outside_j_std) for run in runs]),
+        layers=_layers(runs_of, per, run_spread),
+        notes=tuple(_notes(loaded, profiles, per, run_spread)),
     )
 
 
@@ -82,21 +93,15 @@ def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
     return ", ".join(dict.fromkeys(names)), profiles
 
 
-def _totals(runs: Sequence[Profile]) -> list[_Figure]:
-    return [(run.energy_j, run.energy_j_std) for run in runs]
-
-
-def _outsides(runs: Sequence[Profile]) -> list[_Figure]:
-    return [(run.outside_j, run.outside_j_std) for run in runs]
-
-
-def _layers(sides: Sequence[Sequence[Profile]], per: Per) -> tuple[Row, ...]:
+def _layers(
+    sides: Sequence[Sequence[Profile]], per: Per, run_spread: float | None
+) -> tuple[Row, ...]:
     """One row a layer of any side, in the order of the first side that has it."""
     by_key = [[_by_key(run) for run in runs] for runs in sides]
     keys = dict.fromkeys(key for runs in by_key for run in runs for key in run)
     rows = []
     for key in keys:
-        energies = []
+        energies: list[Energy | None] = []
         types: dict[str, None] = {}
         for profiles, runs in zip(sides, by_key, strict=True):
             found = [run.get(key) for run in runs]
@@ -106,7 +111,7 @@ def _layers(sides: Sequence[Sequence[Profile]], per: Per) -> tuple[Row, ...]:
                 for layer in found
             ]
             energies.append(_mean(profiles, per, figures) if any(found) else None)
-        rows.append(Row(key[0], " -> ".join(types), tuple(energies)))
+        rows.append(Row(key[0], " -> ".join(types), _spread(energies, sides, run_spread)))
     return tuple(rows)
 
 
@@ -131,8 +136,35 @@ def _mean(runs: Sequence[Profile], per: Per, figures: Sequence[_Figure]) -> Ener
     return Energy(mean, spread, len(runs) - 1.0)
 
 
+def _spread(
+    energies: Sequence[Energy | None],
+    sides: Sequence[Sequence[Profile]],
+    run_spread: float | None,
+) -> tuple[Energy | None, ...]:
+    """Give sides of one run the spread of runs where that is more than the measurement's own."""
+    share, freedom = run_spread or 0.0, math.inf
+    for energy, runs in zip(energies, sides, strict=True):
+        if run_spread is None and energy and energy.energy_j and math.isfinite(energy.freedom):
+            of_one = (energy.energy_j_std or 0.0) * math.sqrt(len(runs)) / energy.energy_j
+            if of_one > share:
+                share, freedom = of_one, energy.freedom
+
+    def spread(energy: Energy | None, runs: Sequence[Profile]) -> Energy | None:
+        if energy is None or energy.energy_j is None or len(runs) > 1:
+            return energy
+        std = share * energy.energy_j
+        if std <= (energy.energy_j_std or 0.0):
+            return energy
+        return Energy(energy.energy_j, std, freedom, borrowed=True)
+
+    return tuple(spread(energy, runs) for energy, runs in zip(energies, sides, strict=True))
+
+
 def _notes(
-    loaded: Sequence[tuple[str, list[Profile]]], profiles: Sequence[Profile], per: Per
+    loaded: Sequence[tuple[str, list[Profile]]],
+    profiles: Sequence[Profile],
+    per: Per,
+    run_spread: float | None,
 ) -> Iterator[str]:
     for what, each in (
         ("models", [run.model for run in profiles]),
@@ -157,7 +189,7 @@ def _notes(
             "shared by time: a layer's change is one of its time and of the whole run's power; "
             "a change of its own power is not seen"
         )
-    if any(len(runs) == 1 for _, runs in loaded):
+    if run_spread is None and all(len(runs) == 1 for _, runs in loaded):
         yield _ONE_RUN
     yield _SCALE
 

@@ -26,11 +26,13 @@ class Energy:
         energy_j_std: one standard deviation of the mean: that of the measurements, or from the
             spread of the runs where that is larger.
         freedom: degrees of freedom of the standard deviation; infinite for the measurements' own.
+        borrowed: the standard deviation of this single run is the spread of another side's.
     """
 
     energy_j: float | None
     energy_j_std: float | None
     freedom: float = math.inf
+    borrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ class Change:
         if not variance:
             return math.copysign(math.inf, beyond_j) if beyond_j else 0.0
         t = beyond_j / math.sqrt(variance)
+        # Welch adds up what is known independently; of a borrowed spread nothing more is known.
+        power = 1 if old.borrowed or new.borrowed else 2
         inverse = sum(
-            (part / variance) ** 2 / side.freedom
+            (part / variance) ** power / side.freedom
             for part, side in zip(variances, (old, new), strict=True)
         )
         return as_z(t, 1.0 / inverse) if inverse else t
