@@ -6,6 +6,8 @@ from pywatt._core import ScriptedClock, ScriptedSensor, __version__
 from pywatt.attribution.public import Attribution, attribute, characterize
 from pywatt.attribution.result import SpanEnergy
 from pywatt.attribution.sensor_model import SensorModel
+from pywatt.comparison.public import compare
+from pywatt.comparison.result import Comparison
 from pywatt.errors import (
     ArgumentError,
     AttributionError,
@@ -17,11 +19,13 @@ from pywatt.errors import (
     ScoreDomainError,
     SensorError,
 )
+from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
 from pywatt.monitor import Monitor
+from pywatt.pareto import pareto_front
 from pywatt.results import LayerEnergy, Profile
 from pywatt.saved import load
-from pywatt.score import penalized_score, sam
+from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
@@ -36,6 +40,7 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "BatchError",
+    "Comparison",
     "CoverageError",
     "FileFormatError",
     "LayerEnergy",
@@ -58,12 +63,18 @@ __all__ = [
     "__version__",
     "attribute",
     "characterize",
+    "compare",
+    "cost",
+    "emissions",
     "estimated_cpu",
     "load",
     "measure",
+    "netscore",
+    "pareto_front",
     "penalized_score",
     "profile",
     "sam",
+    "sapi",
     "sensors",
     "window",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pywatt.probe import Probe
     from pywatt.sensors import Discovery
 
+REGRESSION = 1
 USAGE_ERROR = 2
 _UNKNOWN_WIDTH = 100
 _LEAST_WIDTH = 40
@@ -43,6 +45,15 @@ Runs a command and prints its energy, mean and peak power and duration to standa
 command's output, signals and exit status are passed through (127: not found, 126: cannot be run).
 Meters cover the whole machine; where there is none, the CPU time of the command and its
 descendants gives an estimate, which is marked as one.
+"""
+
+_COMPARE = """\
+Holds saved profiles against the first of them, layer by layer. With --to, the files before it are
+repeated runs of the old, those after it of the new, and how much runs differ by themselves counts.
+--fail-over fails a build only where the energy rose by more than that, and by so much more that
+chance is an unlikely reason (2 standard deviations above the limit).
+Exit status: 0 fine; 1 an energy rose by more than allowed; 2 wrong usage, a file that cannot be
+read, or profiles that cannot be judged.
 """
 
 
@@ -78,6 +89,8 @@ def _dispatch(given: list[str]) -> int:
         return _demo(options.save)
     if options.action == "sensors":
         return _sensors(options.sys_root, as_json=options.json, probe=options.probe)
+    if options.action == "compare":
+        return _compare(options)
     if options.command:
         run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not command:
@@ -136,7 +149,54 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     run.add_argument("--json", metavar="FILE", help="also write the figures there")
     run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
+
+    _add_compare(actions)
     return parser, run
+
+
+def _add_compare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = actions.add_parser(
+        "compare",
+        help="what changed between saved profiles, and an exit status for CI",
+        description=_COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: pywatt compare old.json new.json --fail-over 5%%",
+    )
+    compare.add_argument("files", nargs="+", metavar="FILE", help="what Profile.save wrote")
+    compare.add_argument(
+        "--to", nargs="+", metavar="FILE", help="runs of the new; FILE ... are runs of the old"
+    )
+    compare.add_argument(
+        "--fail-over",
+        type=_percentage,
+        metavar="PERCENT",
+        help="exit with 1 where the total rose by more, such as 5%%",
+    )
+    compare.add_argument(
+        "--fail-layer-over",
+        type=_percentage,
+        metavar="PERCENT",
+        help="with --fail-over: also where a layer's own energy rose by more",
+    )
+    compare.add_argument(
+        "--run-spread",
+        type=_percentage,
+        metavar="PERCENT",
+        help="how much single runs of the same differ here, one standard deviation; default: what "
+        "a side of several runs shows",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _percentage(text: str) -> float:
+    """A share from a text such as 5%."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = math.nan
+    if not text.endswith("%") or not 0.0 <= percent < math.inf:
+        raise argparse.ArgumentTypeError(f"give a percentage of 0% or more, such as 5%, not {text}")
+    return percent / 100.0
 
 
 def _demo(save: str | None) -> int:
@@ -217,6 +277,30 @@ def _run(
             raise
         _say(f"pywatt: error: {error}")  # the command's own failure is what the caller waits for
     return ran.exit_status
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pywatt.comparison.public import compare
+    from pywatt.renderers import comparison as renderer
+
+    over, layer_over = options.fail_over, options.fail_layer_over
+    if layer_over is not None and over is None:
+        raise ArgumentError("--fail-layer-over needs --fail-over, for the total")
+    try:
+        sides = (options.files, options.to) if options.to else options.files
+        compared = compare(*sides, run_spread=options.run_spread)
+    except OSError as error:
+        raise PywattError(f"{error.filename} cannot be read: {error.strerror}") from error
+    found = () if over is None else compared.regressions(over, layers_over=layer_over)
+    width = _width(sys.stdout)
+    if options.json:
+        judged = {"regressions": None if over is None else [one.to_dict() for one in found]}
+        _print(json.dumps(compared.to_dict() | judged, indent=2))
+    else:
+        _print(renderer.render(compared, width))
+        if over is not None:
+            _print("\n" + renderer.verdict(compared, found, over, width))
+    return REGRESSION if found else 0
 
 
 def _writable(name: str | None) -> Path | None:
