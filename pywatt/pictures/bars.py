@@ -96,7 +96,7 @@ def _joules(energy_j: float | None) -> str:
 
     if energy_j is None:
         return NOT_AVAILABLE
-    return EngFormatter(unit="J")(float(f"{energy_j:.3g}"))
+    return str(EngFormatter(unit="J")(float(f"{energy_j:.3g}")))
 
 
 def _beside(axes: Axes, colors: Theme, index: int, end: float, text: str) -> None:
