@@ -28,7 +28,9 @@ from pywatt.batches import Accuracy
 from pywatt.device_state import DeviceState, moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
-from pywatt.replay import Closure, Replayed, close, steady_energy
+from pywatt.replay.closing import Closure, close
+from pywatt.replay.findings import Replayed
+from pywatt.replay.window import steady_energy
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
 from pywatt.spans import Spans

@@ -37,7 +37,8 @@ from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
-from pywatt.replay import Replay, Replayed, replay_progress
+from pywatt.replay.findings import Replayed
+from pywatt.replay.runner import Replay, replay_progress
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -14,25 +12,10 @@ from pywatt import _core
 from pywatt.modules import ModuleEntry
 from pywatt.preserve import preserved_state
 from pywatt.replay.blocks import Block
+from pywatt.replay.repeat import NotRepeatable, on_device, on_host
 from pywatt.replay.state import State, copy_tensors
 
-FloatArray = npt.NDArray[np.float64]
 Seen = Callable[[tuple[Any, ...], dict[str, Any]], None]
-
-# Marks are set about so often: often enough to follow a host that is busy with other things.
-MARK_EVERY_S = 2e-4
-
-# One call's time is found from calls that last so long together.
-TIMING_S = 0.005
-
-MAX_CALLS = 1_000_000
-
-# Calls that took so much longer than the quick ones have waited: the host was busy with other work.
-WAITED = 1.3
-
-
-class NotRepeatable(Exception):  # noqa: N818  (an outcome that is handled, not an error)
-    """A call that cannot be repeated; the message says why."""
 
 
 class Enough(BaseException):
@@ -107,7 +90,6 @@ class Repeater:
         args = copy_tensors(self._args, copies)
         kwargs = copy_tensors(self._kwargs, copies)
         versions = [(p, p._version) for p in self._module.parameters() if not p.is_inference()]
-        repeat = self._on_device if self._device.startswith("cuda") else self._on_host
         try:
             with preserved_state(self._module), torch.no_grad():
                 try:
@@ -119,7 +101,10 @@ class Repeater:
                         if changes:
                             state.restore()
 
-                    mark_s, done = repeat(call, duration_s)
+                    if self._device.startswith("cuda"):
+                        mark_s, done = on_device(call, duration_s, self._clock, self._synchronize)
+                    else:
+                        mark_s, done = on_host(call, duration_s, self._clock)
                 except Exception as error:
                     raise NotRepeatable(f"its call failed when repeated: {error!r}") from error
         finally:
@@ -129,62 +114,5 @@ class Repeater:
             raise NotRepeatable("its call writes into its parameters")
         return Block(work, mark_s, done)
 
-    def _on_host(
-        self, call: Callable[[], None], duration_s: float
-    ) -> tuple[FloatArray, FloatArray]:
-        """Call until the time has passed, looking at the clock now and then."""
-        now_s, stride, calls = self._clock.now_s, 1, 0
-        start_s = before_s = now_s()
-        marks, done = [start_s], [0]
-        while before_s - start_s < duration_s:
-            for _ in range(stride):
-                call()
-            calls += stride
-            after_s = now_s()
-            if after_s > before_s:
-                marks.append(after_s)
-                done.append(calls)
-            elif calls > MAX_CALLS:
-                raise NotRepeatable("its call takes no time")
-            if after_s - before_s < MARK_EVERY_S / 2:
-                stride *= 2
-            before_s = after_s
-        return _without_waits(np.array(marks), np.array(done, dtype=np.float64))
-
-    def _on_device(
-        self, call: Callable[[], None], duration_s: float
-    ) -> tuple[FloatArray, FloatArray]:
-        """Give the device as many calls as will take the time, and wait for it at the ends."""
-        now_s, calls = self._clock.now_s, 1
-        while True:
-            self._synchronize()
-            start_s = now_s()
-            for _ in range(calls):
-                call()
-            self._synchronize()
-            end_s = now_s()
-            if end_s - start_s >= min(duration_s, TIMING_S) or calls >= MAX_CALLS:
-                break
-            calls *= 4
-        calls = int(np.clip(np.ceil(calls * duration_s / (end_s - start_s)), 1, MAX_CALLS))
-        start_s = now_s()
-        for _ in range(calls):
-            call()
-        self._synchronize()
-        return np.array([start_s, now_s()]), np.array([0.0, calls])
-
     def _synchronize(self) -> None:
         torch.cuda.synchronize(self._device)
-
-
-def _without_waits(mark_s: FloatArray, done: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Put a mark where calls that took too long would have been done: the rest was waiting.
-
-    Without it a reading that sees a part of such a stretch would be charged with the wrong calls.
-    """
-    calls, passed_s = np.diff(done), np.diff(mark_s)
-    quick_s = float(np.quantile(passed_s / calls, 0.1)) * calls
-    waited = passed_s > WAITED * quick_s
-    at_s = np.concatenate((mark_s, (mark_s[:-1] + quick_s)[waited]))
-    order = np.argsort(at_s, kind="stable")
-    return at_s[order], np.concatenate((done, done[1:][waited]))[order]

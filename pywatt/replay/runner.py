@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -12,41 +11,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pywatt import _core
-from pywatt.attribution.sensor_model import SensorModel, characterize
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
 from pywatt.replay.blocks import Block, BlockEnergies, readings_of, solve
-from pywatt.replay.calls import Enough, Intercept, NotRepeatable, Repeater
+from pywatt.replay.calls import Enough, Intercept, Repeater
 from pywatt.replay.closing import NameEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
+from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
+from pywatt.replay.sensing import (
+    BLOCK_S,
+    FIRST_BLOCK_S,
+    PASSES,
+    PROBE_SWITCHES,
+    PROBES_S,
+    block_length_s,
+    models_of,
+    pause,
+    sharpened,
+)
 from pywatt.replay.survey import survey
-from pywatt.replay.window import sharpen
-from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[str, float], None]
 
-PASSES = -1  # work of the passes that lead up to a module's call
-
-# A load that goes on and off tells the sensor's window: so often, for so long each time; where that
-# does not tell, for longer, unless that would take more than a share of the budget.
-PROBE_SWITCHES = 10
-PROBES_S = ((0.06, 0.24), (0.2, 0.8))
+# A second, longer probe must not take more than a share of the budget.
 PROBE_SHARE = 0.2
 PROBE_LEAST_SHARE = 0.3
 
 # A sensor may still show what came before for so long: NVML's averaged power is that of 1 s.
 FORGET_S = 1.0
-
-# Blocks are so many update periods long beyond the averaging window, and no shorter or longer.
-BLOCK_PERIODS = 2.2
-SHORTEST_PERIODS = 1.2
-BLOCK_S = (0.15, 0.6)
-FIRST_BLOCK_S = 0.3
 
 # One pause a round for so many blocks.
 BLOCKS_A_PAUSE = 8
@@ -137,23 +134,13 @@ class Replay:
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
                 self._pause(self._random.uniform(*lengths_s))
-            self._characterize()
+            self._models |= models_of(self._sources(), self._blocks)
             if all(model.window_identified for model in self._models.values()):
                 break
             spent_s = self._budget_s - self._left_s()
             if spent_s > PROBE_SHARE * self._budget_s or self._works[work].problem is not None:
                 break
-        lengths = [
-            (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
-            for model in self._models.values()
-        ]
-        self._block_s = float(np.clip(min(lengths, default=FIRST_BLOCK_S), *BLOCK_S))
-
-    def _characterize(self) -> None:
-        spans = _spans_of(self._blocks)
-        for source in self._sources():
-            for trace in source.traces:
-                self._models[trace.sensor.name] = characterize(trace, spans)
+        self._block_s = block_length_s(self._models.values())
 
     def _run_rounds(self, todo: list[int]) -> None:
         count = len(self._works)
@@ -252,10 +239,7 @@ class Replay:
 
     def _pause(self, duration_s: float) -> None:
         """Let the device idle."""
-        if isinstance(self._clock, _core.ScriptedClock):
-            self._clock.advance(duration_s)
-        else:
-            time.sleep(duration_s)
+        pause(self._clock, duration_s)
 
     def _left_s(self) -> float:
         return self._budget_s - (self._clock.now_s() - self._start_s)
@@ -271,11 +255,7 @@ class Replay:
 
     def _model_of(self, trace: Trace) -> SensorModel:
         """How a sensor averages, from the probe, with all updates until now."""
-        model = characterize(trace)
-        known = self._models.get(trace.sensor.name)
-        if known is None or trace.power_w is None:
-            return model
-        return sharpen(replace(known, lattice=model.lattice), self._blocks)
+        return sharpened(trace, self._models.get(trace.sensor.name), self._blocks)
 
     def _solve(self, source: Source) -> BlockEnergies | None:
         found = [readings_of(t, self._model_of(t), self._blocks) for t in source.traces]
@@ -324,26 +304,6 @@ class Replay:
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
-
-
-def _spans_of(blocks: Sequence[Block]) -> Spans:
-    """When calls ran, as spans: those in blocks, without the waits between them, and passes."""
-    names: list[int] = []
-    start_s: list[float] = []
-    end_s: list[float] = []
-    for block in blocks:
-        runs = np.diff(block.done) > 0
-        start_s += block.mark_s[:-1][runs].tolist()
-        end_s += block.mark_s[1:][runs].tolist()
-        names += [int(block.work == PASSES)] * int(np.count_nonzero(runs))
-    columns = SpanBlock(
-        np.array(start_s),
-        np.array(end_s),
-        np.array(names, dtype=np.int32),
-        np.zeros(len(names), dtype=np.uint32),
-    )
-    paths, top = np.arange(2, dtype=np.int32), np.full(2, -1, dtype=np.int32)
-    return Spans(["block", "pass"], CallPaths(paths, top, top), [columns])
 
 
 @contextmanager
