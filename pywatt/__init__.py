@@ -28,6 +28,7 @@ from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 
 if TYPE_CHECKING:
+    from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.profiler import Profiler, profile
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "BatchError",
+    "CallEnergy",
+    "CallWindow",
     "CoverageError",
     "FileFormatError",
     "LayerEnergy",
@@ -60,6 +63,7 @@ __all__ = [
     "estimated_cpu",
     "load",
     "measure",
+    "measure_call",
     "penalized_score",
     "profile",
     "sam",
@@ -69,9 +73,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
+    """Import what needs torch, or takes a while, only when it is asked for."""
     if name in ("profile", "Profiler"):
         from pywatt import profiler
 
         return getattr(profiler, name)
+    if name in ("CallEnergy", "CallWindow", "measure_call"):
+        from pywatt import calls
+
+        return getattr(calls, name)
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

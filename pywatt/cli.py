@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -45,6 +46,12 @@ Meters cover the whole machine; where there is none, the CPU time of the command
 descendants gives an estimate, which is marked as one.
 """
 
+_CALL = """\
+Calls a Python function again and again, with idle between, until the energy of one call is known,
+and prints it: also of calls far shorter than any sensor can see. Whatever the function does besides
+computing, it does each time. Windows marked by pywatt.window inside it have rows of their own.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -78,6 +85,8 @@ def _dispatch(given: list[str]) -> int:
         return _demo(options.save)
     if options.action == "sensors":
         return _sensors(options.sys_root, as_json=options.json, probe=options.probe)
+    if options.action == "call":
+        return _call(options)
     if options.command:
         run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not command:
@@ -136,7 +145,41 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     run.add_argument("--json", metavar="FILE", help="also write the figures there")
     run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
+    _add_call(actions)
     return parser, run
+
+
+def _add_call(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = actions.add_parser(
+        "call",
+        help="the energy of one call of a Python function, however short",
+        description=_CALL,
+        epilog="example: pywatt call work.py:infer --arg 3 --arg name=value --budget 20",
+    )
+    call.add_argument(
+        "function", metavar="FUNCTION", help="module:function or path/to/file.py:function"
+    )
+    call.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="an argument, a Python literal or else text; NAME=VALUE gives it by name; can be "
+        "given several times",
+    )
+    call.add_argument(
+        "--budget", type=float, metavar="S", help="how long it may take in s; default: 10"
+    )
+    call.add_argument(
+        "--target", metavar="SHARE", help="standard deviation to reach; default: 2%%, or 0.02"
+    )
+    call.add_argument(
+        "--sensor",
+        action="append",
+        metavar="NAME",
+        help="what to read, as 'pywatt sensors' lists it; can be given several times",
+    )
+    call.add_argument("--json", action="store_true", help="print JSON instead of a report")
 
 
 def _demo(save: str | None) -> int:
@@ -217,6 +260,37 @@ def _run(
             raise
         _say(f"pywatt: error: {error}")  # the command's own failure is what the caller waits for
     return ran.exit_status
+
+
+def _call(options: argparse.Namespace) -> int:
+    from pywatt.calls import CallEnergy
+    from pywatt.calls.measure import DEFAULT_BUDGET_S, DEFAULT_TARGET, measure_call
+    from pywatt.calls.named import arguments_of, function_named, share_of
+    from pywatt.renderers.call import render
+
+    target = DEFAULT_TARGET if options.target is None else share_of(options.target)
+    budget_s = DEFAULT_BUDGET_S if options.budget is None else options.budget
+    args, kwargs = arguments_of(options.arg)
+    # What the function prints must not come between the figures.
+    with contextlib.redirect_stdout(sys.stderr):
+        call = functools.partial(function_named(options.function), *args, **kwargs)
+        try:
+            found = measure_call(
+                call,
+                sensors=options.sensor or "auto",
+                target_rel_std=target,
+                budget_s=budget_s,
+            )
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, CallEnergy):
+                _say(render(partial, _width(sys.stderr)))
+            raise
+    if options.json:
+        _print(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print(render(found, _width(sys.stdout)))
+    return 0
 
 
 def _writable(name: str | None) -> Path | None:

@@ -19,7 +19,8 @@ from pywatt.replay.window import sharpen
 from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
 
-PASSES = -1  # work of what runs between the blocks, of which nothing is asked
+# Work of what runs between the blocks, of which nothing is asked; so is all work below 0.
+PASSES = -1
 
 # A load that goes on and off tells the sensor's window: so often, for so long each time; where that
 # does not tell, for longer.
@@ -72,7 +73,7 @@ def spans_of(blocks: Sequence[Block]) -> Spans:
         runs = np.diff(block.done) > 0
         start_s += block.mark_s[:-1][runs].tolist()
         end_s += block.mark_s[1:][runs].tolist()
-        names += [int(block.work == PASSES)] * int(np.count_nonzero(runs))
+        names += [int(block.work < 0)] * int(np.count_nonzero(runs))
     columns = SpanBlock(
         np.array(start_s),
         np.array(end_s),
