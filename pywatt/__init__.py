@@ -32,6 +32,7 @@ from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 
 if TYPE_CHECKING:
+    from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
 
@@ -40,6 +41,8 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "BatchError",
+    "CallEnergy",
+    "CallWindow",
     "Comparison",
     "CoverageError",
     "FileFormatError",
@@ -69,6 +72,7 @@ __all__ = [
     "estimated_cpu",
     "load",
     "measure",
+    "measure_call",
     "netscore",
     "pareto_front",
     "penalized_score",
@@ -81,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
+    """Import what needs torch, or takes a while, only when it is asked for."""
     if name == "profile":
         from pywatt.loader_run import profile
 
@@ -90,4 +94,8 @@ def __getattr__(name: str) -> Any:
         from pywatt.profiler import Profiler
 
         return Profiler
+    if name in ("CallEnergy", "CallWindow", "measure_call"):
+        from pywatt import calls
+
+        return getattr(calls, name)
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -56,6 +57,12 @@ Exit status: 0 fine; 1 an energy rose by more than allowed; 2 wrong usage, a fil
 read, or profiles that cannot be judged.
 """
 
+_CALL = """\
+Calls a Python function again and again, with idle between, until the energy of one call is known,
+and prints it: also of calls far shorter than any sensor can see. Whatever the function does besides
+computing, it does each time. Windows marked by pywatt.window inside it have rows of their own.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -91,6 +98,8 @@ def _dispatch(given: list[str]) -> int:
         return _sensors(options.sys_root, as_json=options.json, probe=options.probe)
     if options.action == "compare":
         return _compare(options)
+    if options.action == "call":
+        return _call(options)
     if options.command:
         run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not command:
@@ -151,6 +160,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
 
     _add_compare(actions)
+    _add_call(actions)
     return parser, run
 
 
@@ -197,6 +207,39 @@ def _percentage(text: str) -> float:
     if not text.endswith("%") or not 0.0 <= percent < math.inf:
         raise argparse.ArgumentTypeError(f"give a percentage of 0% or more, such as 5%, not {text}")
     return percent / 100.0
+
+
+def _add_call(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = actions.add_parser(
+        "call",
+        help="the energy of one call of a Python function, however short",
+        description=_CALL,
+        epilog="example: pywatt call work.py:infer --arg 3 --arg name=value --budget 20",
+    )
+    call.add_argument(
+        "function", metavar="FUNCTION", help="module:function or path/to/file.py:function"
+    )
+    call.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="an argument, a Python literal or else text; NAME=VALUE gives it by name; can be "
+        "given several times",
+    )
+    call.add_argument(
+        "--budget", type=float, metavar="S", help="how long it may take in s; default: 10"
+    )
+    call.add_argument(
+        "--target", metavar="SHARE", help="standard deviation to reach; default: 2%%, or 0.02"
+    )
+    call.add_argument(
+        "--sensor",
+        action="append",
+        metavar="NAME",
+        help="what to read, as 'pywatt sensors' lists it; can be given several times",
+    )
+    call.add_argument("--json", action="store_true", help="print JSON instead of a report")
 
 
 def _demo(save: str | None) -> int:
@@ -301,6 +344,37 @@ def _compare(options: argparse.Namespace) -> int:
         if over is not None:
             _print("\n" + renderer.verdict(compared, found, over, width))
     return REGRESSION if found else 0
+
+
+def _call(options: argparse.Namespace) -> int:
+    from pywatt.calls import CallEnergy
+    from pywatt.calls.measure import DEFAULT_BUDGET_S, DEFAULT_TARGET, measure_call
+    from pywatt.calls.named import arguments_of, function_named, share_of
+    from pywatt.renderers.call import render
+
+    target = DEFAULT_TARGET if options.target is None else share_of(options.target)
+    budget_s = DEFAULT_BUDGET_S if options.budget is None else options.budget
+    args, kwargs = arguments_of(options.arg)
+    # What the function prints must not come between the figures.
+    with contextlib.redirect_stdout(sys.stderr):
+        call = functools.partial(function_named(options.function), *args, **kwargs)
+        try:
+            found = measure_call(
+                call,
+                sensors=options.sensor or "auto",
+                target_rel_std=target,
+                budget_s=budget_s,
+            )
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, CallEnergy):
+                _say(render(partial, _width(sys.stderr)))
+            raise
+    if options.json:
+        _print(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print(render(found, _width(sys.stdout)))
+    return 0
 
 
 def _writable(name: str | None) -> Path | None:

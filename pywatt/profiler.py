@@ -23,7 +23,7 @@ from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.recording import Recording, Shared, share, with_replay
-from pywatt.replay import Replay, replay_progress
+from pywatt.replay.runner import Replay, replay_progress
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
 from pywatt.warmup import warm_up

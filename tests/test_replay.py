@@ -15,11 +15,12 @@ from pywatt import _core
 from pywatt.attribution.result import PathTimes, WindowEnergy
 from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, Readings
-from pywatt.replay.calls import Intercept, NotRepeatable, Repeater
+from pywatt.replay.calls import Intercept, Repeater
 from pywatt.replay.closing import NameEnergies, close
 from pywatt.replay.drift import fit_levels
 from pywatt.replay.energies import BlockEnergies, solve
 from pywatt.replay.equal import work_of
+from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.rounds import combine, next_round
 from pywatt.replay.state import copy_tensors
 from pywatt.spans import CallPaths

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine, poll_period_s, update_period_s
-from pywatt.attribution.sensor_model import SensorModel, characterize
+from pywatt.attribution.lattice import is_fine, poll_period_s
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
@@ -19,31 +19,29 @@ from pywatt.replay.blocks import Block, readings_of
 from pywatt.replay.closing import NameEnergies
 from pywatt.replay.energies import BlockEnergies, solve
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
-from pywatt.replay.passes import PASSES, Passes
+from pywatt.replay.passes import Passes
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
+from pywatt.replay.sensing import (
+    FIRST_BLOCK_S,
+    PROBE_SWITCHES,
+    PROBES_S,
+    block_length_s,
+    models_of,
+    sharpened,
+    telling,
+)
 from pywatt.replay.survey import Survey, survey
-from pywatt.replay.window import sharpen
-from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[str, float], None]
 
-# A load that goes on and off tells the sensor's window: so often, for so long each time; where that
-# does not tell, for longer, unless that would take more than a share of the budget.
-PROBE_SWITCHES = 10
-PROBES_S = ((0.06, 0.24), (0.2, 0.8))
+# Another, longer probe must not take more than a share of the budget.
 PROBE_SHARE = 0.2
 PROBE_LEAST_SHARE = 0.3
 
 # A sensor may still show what came before for so long: NVML's averaged power is that of 1 s.
 FORGET_S = 1.0
-
-# Blocks are so many update periods long beyond the averaging window, and no shorter or longer.
-BLOCK_PERIODS = 2.2
-SHORTEST_PERIODS = 1.2
-BLOCK_S = (0.15, 0.6)
-FIRST_BLOCK_S = 0.3
 
 # One pause a round for so many blocks.
 BLOCKS_A_PAUSE = 8
@@ -61,9 +59,6 @@ LEAST_BLOCKS = 2
 # Where every reading is fresh, blocks are so many readings long, and no shorter.
 FINE_READINGS = 50
 FINE_BLOCK_S = 0.05
-
-# A counter that moves more seldom than this many of the power's periods needs the power too.
-SLOWER_COUNTER = 1.5
 
 # What the sensors show in so long tells whether every reading is fresh.
 LOOK_S = 0.02
@@ -184,7 +179,7 @@ class Replay:
         works = self._seen.works
         most = max(works[k].share for k in todo)
         work = next(k for k in todo if works[k].share >= PROBE_LEAST_SHARE * most)
-        self._characterize()
+        self._models |= models_of(self._sources(), self._blocks)
         for lengths_s in PROBES_S:
             # What a counter's reading means needs no load to be told.
             known = all(model.window_identified for model in self._models.values())
@@ -194,20 +189,10 @@ class Replay:
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
                 self._monitor.idle(self._random.uniform(*lengths_s))
-            self._characterize()
-        lengths = [
-            (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
-            for model in self._models.values()
-        ]
-        self._block_s = float(np.clip(min(lengths, default=FIRST_BLOCK_S), *BLOCK_S))
+            self._models |= models_of(self._sources(), self._blocks)
+        self._block_s = block_length_s(self._models.values())
         periods_s = [model.period_s for model in self._models.values() if model.period_s]
         self._period_s = min(periods_s, default=0.0)
-
-    def _characterize(self) -> None:
-        spans = _spans_of(self._blocks) if self._blocks else None
-        for source in self._sources():
-            for trace in _telling(source):
-                self._models[trace.sensor.name] = characterize(trace, spans)
 
     def _run_rounds(self, todo: list[int]) -> None:
         """Run rounds of blocks until the works are known well enough, or the budget is spent."""
@@ -277,14 +262,10 @@ class Replay:
 
     def _model_of(self, trace: Trace) -> SensorModel:
         """How a sensor averages, from the probe, with all updates until now."""
-        model = characterize(trace)
-        known = self._models.get(trace.sensor.name)
-        if known is None or trace.power_w is None:
-            return model
-        return sharpen(replace(known, lattice=model.lattice), self._blocks)
+        return sharpened(trace, self._models.get(trace.sensor.name), self._blocks)
 
     def _solve(self, source: Source) -> BlockEnergies | None:
-        found = [readings_of(t, self._model_of(t), self._blocks) for t in _telling(source)]
+        found = [readings_of(t, self._model_of(t), self._blocks) for t in telling(source)]
         readings = [part for part in found if part is not None]
         # What a reading is the mean of is needed only where no other sensor is sure of it.
         sure = [part for part in readings if not part.inside_only]
@@ -329,24 +310,11 @@ class Replay:
             )
         return Replayed(
             names=names,
-            models={t.sensor.name: self._model_of(t) for s in sources for t in _telling(s)},
+            models={t.sensor.name: self._model_of(t) for s in sources for t in telling(s)},
             notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
-
-
-def _telling(source: Source) -> tuple[Trace, ...]:
-    """The traces that tell a block's energy: a counter that moves as often as the power does.
-
-    What it counts it counts whole, while a power has to be known as the mean of some time.
-    """
-    if source.counter is None or source.power is None:
-        return source.traces
-    counter_s, power_s = update_period_s(source.counter), update_period_s(source.power)
-    if counter_s is None or (power_s is not None and counter_s > SLOWER_COUNTER * power_s):
-        return source.traces
-    return (source.counter,)
 
 
 def _expected_wrong(
@@ -357,26 +325,6 @@ def _expected_wrong(
     own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
     all_w = float(np.sum(own_w))
     return wrong_w / all_w if all_w > 0 else np.inf
-
-
-def _spans_of(blocks: Sequence[Block]) -> Spans:
-    """When calls ran, as spans: those in blocks, without the waits between them, and passes."""
-    names: list[int] = []
-    start_s: list[float] = []
-    end_s: list[float] = []
-    for block in blocks:
-        runs = np.diff(block.done) > 0
-        start_s += block.mark_s[:-1][runs].tolist()
-        end_s += block.mark_s[1:][runs].tolist()
-        names += [int(block.work == PASSES)] * int(np.count_nonzero(runs))
-    columns = SpanBlock(
-        np.array(start_s),
-        np.array(end_s),
-        np.array(names, dtype=np.int32),
-        np.zeros(len(names), dtype=np.uint32),
-    )
-    paths, top = np.arange(2, dtype=np.int32), np.full(2, -1, dtype=np.int32)
-    return Spans(["block", "pass"], CallPaths(paths, top, top), [columns])
 
 
 @contextmanager
