@@ -123,7 +123,8 @@ def test_no_readings_tell_nothing():
 
 def test_the_spread_of_blocks_is_the_uncertainty():
     blocks = [Block(0, np.array([float(b), b + 1.0]), np.array([0.0, 10.0])) for b in range(4)]
-    energies = BlockEnergies(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 1e-3), IDLE_W, 0.1)
+    call_j = np.array([1.0, 1.1, 0.9, 1.0])
+    energies = BlockEnergies(call_j, np.full(4, 1e-3), IDLE_W, 0.1, np.zeros(4))
     found = combine(blocks, energies, 2)
     assert found.call_j[0] == pytest.approx(1.0)
     # Alone, the pool is its own: the square root of 0.02 / 3, over 4 blocks. A search finds it.

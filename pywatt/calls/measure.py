@@ -10,7 +10,7 @@ from typing import Any
 
 from pywatt import _core
 from pywatt.attribution.source import caveats
-from pywatt.calls.energies import durations, needs_window
+from pywatt.calls.energies import durations
 from pywatt.calls.repetition import Repetition
 from pywatt.calls.result import CallEnergy
 from pywatt.errors import ArgumentError
@@ -184,7 +184,7 @@ def _notes(found: Repetition, blocks_asked: int) -> Iterator[str]:
             "torch.cuda.synchronize() at its end"
         )
     yield from found.window_notes
-    yield from caveats(source for source in sources if needs_window(source))
+    yield from caveats(sources)
     for source in sources:
         if source.info.note:
             yield f"{source.info.name}: {source.info.note}"

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution.lattice import is_fine
-from pywatt.attribution.sensor_model import SensorModel, characterize
-from pywatt.attribution.source import Source, sources_of
-from pywatt.calls.energies import CALL, OTHER, Figures, call_figures, needs_window
+from pywatt.attribution.source import Source
+from pywatt.calls.energies import CALL, OTHER, Figures, call_figures
 from pywatt.calls.marked import MarkedCalls
 from pywatt.calls.result import CallWindow
 from pywatt.errors import ArgumentError
@@ -24,7 +23,8 @@ from pywatt.replay.sensing import (
     BLOCK_S,
     PROBE_SWITCHES,
     PROBES_S,
-    spans_of,
+    Sensing,
+    energies_of,
 )
 
 FloatArray = npt.NDArray[np.float64]
@@ -90,8 +90,7 @@ class Repetition:
         self._marked = MarkedCalls(self._clock)
         # The call with its windows, where the warm-up opened any.
         self._recorded: Callable[[], object] | None = None
-        # By the name of the sensor.
-        self._models: dict[str, SensorModel] = {}
+        self._sensing = Sensing(monitor)
         self._synchronize: Callable[[], None] | None = None
         self._call_s = 0.0
         # The blocks before this one told what readings mean, too short to tell more.
@@ -123,20 +122,25 @@ class Repetition:
         began_s = self._clock.now_s()
         # Idle has an end where something else begins: the last of it is counted to the look.
         self._other(LOOKS, began_s - LOOK_S)
-        sources = self.sources()
         self._learn()
-        models = self._models
-        blocks = self.blocks[self._probed :]
-        self.figures = {s.info.name: call_figures(s, models, blocks) for s in sources}
+        sources, models = self.sources(), self._sensing.models
+        self.figures = {source.info.name: self._figures(source) for source in sources}
         if self._marked.any and self.counted:
             window = self.blocks[0].end_s, began_s
             self.windows, self.window_notes = self._marked.energies(sources, models, *window)
         self._other(LOOKS, began_s)
 
+    def _figures(self, source: Source) -> Figures | None:
+        blocks = self.blocks[self._probed :]
+        models = self._sensing.models_of(source, blocks)
+        energies = energies_of(source, models, blocks)
+        if energies is None:
+            return None
+        return call_figures(energies, list(models.values()), blocks)
+
     def sources(self) -> tuple[Source, ...]:
         """What has been read so far."""
-        infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        return sources_of(self._monitor.traces, infos)
+        return self._sensing.sources()
 
     @property
     def on_cuda(self) -> bool:
@@ -172,7 +176,10 @@ class Repetition:
         return {
             source.info.name
             for source in self.sources()
-            if needs_window(source) and not self._is_identified(source)
+            if source.counter is None
+            and source.power is not None
+            and not is_fine(source.power)
+            and not self._sensing.knows(source.power)
         }
 
     def _warm_up(self) -> None:
@@ -290,7 +297,7 @@ class Repetition:
         for source in self.sources():
             if source.silent is not None or is_fine(source.traces[0]):
                 continue
-            model = self._models.get(source.info.name)
+            model = self._sensing.models.get(source.info.name)
             period_s = model.period_s if model is not None and model.period_s else UNKNOWN_PERIOD_S
             window_s = period_s
             if model is not None and model.window_s is not None:
@@ -301,16 +308,9 @@ class Repetition:
         return max(BLOCK_S[0], min(block_s, most_s)), max(LEAST_PAUSE_S, min(pause_s, most_s))
 
     def _learn(self) -> None:
-        """Find out how sources are seen, where that is not known yet."""
-        for source in self.sources():
-            if source.silent is None and not self._is_identified(source):
-                trace = source.traces[0]
-                spans = spans_of(self.blocks) if needs_window(source) else None
-                self._models[trace.sensor.name] = characterize(trace, spans)
-
-    def _is_identified(self, source: Source) -> bool:
-        model = self._models.get(source.info.name)
-        return model is not None and model.period_identified and model.window_identified
+        """Find out how sensors average, where that is not known of all yet."""
+        if not (self._sensing.models and self._sensing.known):
+            self._sensing.learn(self.blocks)
 
     def _has_time(self) -> bool:
         """Whether a block fits into the budget; one runs however long it takes."""

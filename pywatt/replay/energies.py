@@ -41,12 +41,15 @@ class BlockEnergies:
         call_j_std: one standard deviation by the readings' own noise.
         idle_w: power while nothing runs.
         idle_w_std: one standard deviation of it.
+        per_idle_s: by how many J `call_j` were more for each W that idle power were more: all
+            blocks have an error of it in common.
     """
 
     call_j: FloatArray
     call_j_std: FloatArray
     idle_w: float
     idle_w_std: float
+    per_idle_s: FloatArray
 
 
 def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergies | None:
@@ -85,4 +88,5 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
         np.where(told, std, np.nan)[:-1],
         float(found[-1]),
         float(std[-1]),
+        covariance[:-1, -1] / covariance[-1, -1],
     )

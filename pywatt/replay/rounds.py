@@ -46,7 +46,12 @@ class WorkEnergies:
     drift_std: float
 
 
-def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> WorkEnergies:
+def combine(
+    blocks: Sequence[Block],
+    energies: BlockEnergies,
+    works: int,
+    least_spread: float = LEAST_SPREAD,
+) -> WorkEnergies:
     """Average each work's blocks, freed of the slow drift that all works have in common."""
     work = np.array([block.work for block in blocks], dtype=np.int64)
     block_s = np.array([block.call_s for block in blocks])
@@ -78,7 +83,7 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
             index,
             energies.call_j[told] / mean_j[index],
             (energies.call_j_std[told] / mean_j[index]) ** 2,
-            LEAST_SPREAD,
+            least_spread,
         )
         call_j[known] = mean_j * levels.level
         call_j_std[known] = mean_j * levels.level_std

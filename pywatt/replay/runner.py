@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +11,11 @@ import numpy.typing as npt
 
 from pywatt.attribution.lattice import is_fine, poll_period_s
 from pywatt.attribution.sensor_model import SensorModel
-from pywatt.attribution.source import Source, sources_of
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
-from pywatt.replay.blocks import Block, readings_of
+from pywatt.replay.blocks import Block
 from pywatt.replay.closing import NameEnergies
-from pywatt.replay.energies import BlockEnergies, solve
+from pywatt.replay.energies import BlockEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
 from pywatt.replay.passes import Passes
 from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
@@ -25,16 +23,14 @@ from pywatt.replay.sensing import (
     FIRST_BLOCK_S,
     PROBE_SWITCHES,
     PROBES_S,
-    block_length_s,
-    models_of,
-    sharpened,
+    Sensing,
+    energies_of,
     telling,
 )
 from pywatt.replay.survey import Survey, survey
-from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
-Advance = Callable[[str, float], None]
+Advance = Callable[[float, str], None]
 
 # Another, longer probe must not take more than a share of the budget.
 PROBE_SHARE = 0.2
@@ -84,7 +80,7 @@ class Replay:
         duration_s: how long the real pass took.
         devices: devices whose modules each source meters, by the source's name.
         budget_s: how long this may take.
-        advance: told what is going on, and how many seconds of the budget have gone since.
+        advance: told how many seconds of the budget have gone since, and what is going on.
         seed: of the random order.
     """
 
@@ -109,7 +105,7 @@ class Replay:
         self._random = random.Random(seed)
         self._seen = Survey([], [], 0.0)
         self._passes: Passes | None = None
-        self._models: dict[str, SensorModel] = {}
+        self._sensing = Sensing(monitor)
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
@@ -147,7 +143,7 @@ class Replay:
         works = self._seen.works
         with self._monitor:
             self._monitor.idle(LOOK_S)
-            traces = [trace for source in self._sources() for trace in source.traces]
+            traces = [t for source in self._sensing.sources() for t in telling(source)]
             coarse = not all(map(is_fine, traces))
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
             todo = [k for k, work in enumerate(works) if work.problem is None]
@@ -179,20 +175,17 @@ class Replay:
         works = self._seen.works
         most = max(works[k].share for k in todo)
         work = next(k for k in todo if works[k].share >= PROBE_LEAST_SHARE * most)
-        self._models |= models_of(self._sources(), self._blocks)
+        self._sensing.learn(self._blocks)
         for lengths_s in PROBES_S:
             # What a counter's reading means needs no load to be told.
-            known = all(model.window_identified for model in self._models.values())
             late = self._budget_s - self._left_s() > PROBE_SHARE * self._budget_s
-            if known or late or works[work].problem is not None:
+            if self._sensing.known or late or works[work].problem is not None:
                 break
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
                 self._monitor.idle(self._random.uniform(*lengths_s))
-            self._models |= models_of(self._sources(), self._blocks)
-        self._block_s = block_length_s(self._models.values())
-        periods_s = [model.period_s for model in self._models.values() if model.period_s]
-        self._period_s = min(periods_s, default=0.0)
+            self._sensing.learn(self._blocks)
+        self._block_s, self._period_s = self._sensing.block_s, self._sensing.period_s
 
     def _run_rounds(self, todo: list[int]) -> None:
         """Run rounds of blocks until the works are known well enough, or the budget is spent."""
@@ -201,7 +194,7 @@ class Replay:
         time_share = np.array([work.time_share for work in works])
         own_share = np.array([work.share for work in works])
         weight = time_share.copy()
-        estimated = all(source.info.estimated for source in self._sources())
+        estimated = all(source.info.estimated for source in self._sensing.sources())
         enough = GOOD_ENOUGH_ESTIMATED if estimated else GOOD_ENOUGH
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
@@ -253,23 +246,8 @@ class Replay:
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
-        self._advance(doing, now_s - self._reported_s)
+        self._advance(now_s - self._reported_s, doing)
         self._reported_s = now_s
-
-    def _sources(self) -> tuple[Source, ...]:
-        infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        return sources_of(self._monitor.traces, infos)
-
-    def _model_of(self, trace: Trace) -> SensorModel:
-        """How a sensor averages, from the probe, with all updates until now."""
-        return sharpened(trace, self._models.get(trace.sensor.name), self._blocks)
-
-    def _solve(self, source: Source) -> BlockEnergies | None:
-        found = [readings_of(t, self._model_of(t), self._blocks) for t in telling(source)]
-        readings = [part for part in found if part is not None]
-        # What a reading is the mean of is needed only where no other sensor is sure of it.
-        sure = [part for part in readings if not part.inside_only]
-        return solve(sure or readings, self._blocks)
 
     def _combine(self, energies: BlockEnergies) -> WorkEnergies:
         """Average the blocks of the rounds; the probe's, where time did not suffice for any."""
@@ -283,8 +261,9 @@ class Replay:
         """Energies of all works so far, from the source that is first."""
         begin_s = self._clock.now_s()
         try:
-            for source in self._sources():
-                energies = self._solve(source)
+            for source in self._sensing.sources():
+                models = self._sensing.models_of(source, self._blocks)
+                energies = energies_of(source, models, self._blocks)
                 if energies is not None:
                     return self._combine(energies)
             return None
@@ -294,9 +273,12 @@ class Replay:
 
     def _finish(self, notes: tuple[str, ...]) -> Replayed:
         names: dict[str, NameEnergies] = {}
-        sources = self._sources() if self._blocks else ()
+        models: dict[str, SensorModel] = {}
+        sources = self._sensing.sources() if self._blocks else ()
         for source in sources:
-            energies = self._solve(source)
+            seen = self._sensing.models_of(source, self._blocks)
+            models |= seen
+            energies = energies_of(source, seen, self._blocks)
             if energies is None:
                 notes += (f"{source.name} published too little to tell modules apart by replay",)
                 continue
@@ -310,7 +292,7 @@ class Replay:
             )
         return Replayed(
             names=names,
-            models={t.sensor.name: self._model_of(t) for s in sources for t in telling(s)},
+            models=models,
             notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
@@ -325,16 +307,3 @@ def _expected_wrong(
     own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
     all_w = float(np.sum(own_w))
     return wrong_w / all_w if all_w > 0 else np.inf
-
-
-@contextmanager
-def replay_progress(budget_s: float, show: bool | None) -> Iterator[Advance]:
-    """Show a bar of the budget's seconds, with what is being done."""
-    from pywatt.progress import progress_bar
-
-    with progress_bar("replaying", round(budget_s), show) as bar:
-
-        def advance(doing: str, passed_s: float) -> None:
-            bar(passed_s, doing)
-
-        yield advance
