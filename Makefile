@@ -90,7 +90,7 @@ test: core-test $(VENV)/package.stamp
 	cd build && $(BIN)/pytest ../tests -m "not accuracy"
 	cd build && $(BIN)/pytest ../tests -m gpu
 
-# Some minutes in real time on the simulated GPU; the figures are in docs/replay.md.
+# Some minutes in real time on the simulated GPU; the figures are in docs/accuracy.md.
 accuracy: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 accuracy: build/core $(VENV)/package.stamp
 	cd build && $(BIN)/pytest ../tests -m accuracy -s

@@ -28,6 +28,7 @@ class Setting:
     probe_s: float = 10.0
     alone_s: float = 10.0
     mixed_s: float = 20.0
+    budget_s: float = 60.0
 
     def synchronize(self) -> None:
         if self.device.startswith("cuda"):
@@ -155,7 +156,12 @@ def _alone(layer: nn.Module, x: torch.Tensor, setting: Setting) -> tuple[float, 
 def _profile(model: nn.Module, batch: torch.Tensor, setting: Setting) -> pywatt.Profile:
     with torch.no_grad():
         batches = _calls_in(setting.mixed_s, lambda: model(batch), setting)
-    return pywatt.profile(model, [batch] * batches, sensors=setting.sensor, accuracy=None)
+    return pywatt.profile(
+        *(model, [batch] * batches),
+        sensors=setting.sensor,
+        accuracy=None,
+        budget_s=setting.budget_s,
+    )
 
 
 def _calls_in(duration_s: float, call: Callable[[], object], setting: Setting) -> int:

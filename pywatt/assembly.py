@@ -59,6 +59,8 @@ def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
         outside_j_std=None if total is None else float(np.sqrt(figures.outside_var)),
         samples=recording.samples,
         batches=recording.batches,
+        unit=recording.units.unit,
+        units=recording.units.total if recording.batches else None,
         accuracy=recording.accuracy.value,
         energy_by_sensor=energy_by_sensor(
             recording.traces, recording.infos, recording.start_s, recording.end_s
@@ -203,8 +205,7 @@ def _notes(
                 f"calls on {device} were timed only until it failed, and what it drew later is "
                 f"outside of the modules: {timeline.failure}"
             )
-    if recording.accuracy.note is not None:
-        yield recording.accuracy.note
+    yield from filter(None, (recording.units.note, recording.accuracy.note))
 
 
 def _environment(hooks: ModuleHooks) -> dict[str, str]:

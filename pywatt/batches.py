@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from pywatt.errors import BatchError
+from pywatt.errors import ArgumentError, BatchError
 
 Forward = Callable[[nn.Module, Any], Any]
 AccuracyOf = Callable[[Any, Any], float]
+CountOf = Callable[[Any, Any], int]
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -202,6 +204,47 @@ class Accuracy:
     def value(self) -> float | None:
         """Accuracy over all batches; None where it was not measured."""
         return self._right / self._weight if self._weight and self.note is None else None
+
+
+class Units:
+    """Counts what the energy is told per: samples, or what the user counts.
+
+    Args:
+        unit: what is counted, such as ``token``.
+        count: how many a batch has, a function (output, batch) -> how many, or None: its samples.
+
+    Raises:
+        ArgumentError: a unit that is no word, or a count that is neither.
+    """
+
+    def __init__(self, unit: str = "sample", count: CountOf | int | None = None) -> None:
+        if not (isinstance(unit, str) and unit.strip()):
+            raise ArgumentError(f"unit is {unit!r}, but must be a word such as 'token'")
+        whole = isinstance(count, int) and not isinstance(count, bool) and count > 0
+        if not (count is None or whole or callable(count)):
+            raise ArgumentError(
+                f"count is {count!r}, but must be a number of {unit}s in a batch, a function "
+                "(output, batch) -> number, or None for its samples"
+            )
+        if count is None and unit != "sample":
+            raise ArgumentError(f"give count= too: how many {unit}s a batch has")
+        self.unit = unit
+        self.total: int | None = 0
+        self.note: str | None = None
+        self._count = count
+
+    def add(self, output: Any, batch: Any, samples: int | None) -> None:
+        """Count a batch; a function that fails is noted, not raised."""
+        if self.total is None:
+            return
+        count: Any = samples if self._count is None else self._count
+        if callable(count):
+            try:
+                count = operator.index(count(output, batch))
+            except Exception as error:  # the user's function must not end the profile
+                self.note = f"the number of {self.unit}s is not known: count raised {error!r}"
+                count = None
+        self.total = None if count is None else self.total + count
 
 
 def _targets(batch: Any) -> torch.Tensor | None:

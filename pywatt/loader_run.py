@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, SupportsIndex
 
@@ -16,6 +16,7 @@ from pywatt import _core
 from pywatt.attribution import Method
 from pywatt.batches import (
     AccuracyOf,
+    CountOf,
     Forward,
     call_model,
     describe,
@@ -28,10 +29,20 @@ from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.preserve import preserved_state
 from pywatt.profiler import Profiler
 from pywatt.progress import progress_bar
+from pywatt.replay.state import left_as_it_was
 from pywatt.results import Profile
 from pywatt.sensors import SensorChoice
 
 DEFAULT_BUDGET_S = 30.0
+
+# The energy of the run is known well enough to this share of it, one standard deviation.
+SURE_STD = 0.01
+
+# Going through the loader again may take this share of the budget.
+REPEAT_SHARE = 0.2
+
+# After so many times as many passes it is asked again whether that is enough.
+ASK_AGAIN = 1.25
 
 
 def profile(
@@ -48,6 +59,9 @@ def profile(
     progress: bool | None = None,
     method: Method = "auto",
     budget_s: float = DEFAULT_BUDGET_S,
+    repeat: bool = True,
+    unit: str = "sample",
+    count: CountOf | int | None = None,
     clock: _core.Clock | None = None,
 ) -> Profile:
     """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
@@ -75,6 +89,11 @@ def profile(
             needs to see it; or ``auto``, the surest of the first two that can be believed (see
             `pywatt.attribute`), else replay.
         budget_s: how long replay may take.
+        repeat: go through the loader again until the energy of the run is known to 1 %, for a fifth
+            of the budget at most, where that can be done and `max_batches` is not given.
+        unit: what energy is told per, such as ``token``.
+        count: how many units a batch has, or a function (output, batch) -> how many; None: its
+            samples.
         clock: a `ScriptedClock` for tests.
 
     Returns:
@@ -101,6 +120,8 @@ def profile(
         rate_hz=rate_hz,
         method=method,
         accuracy=accuracy,
+        unit=unit,
+        count=count,
         device="cpu" if device is None else device,
         clock=clock,
     )
@@ -108,37 +129,52 @@ def profile(
     call = _no_grad_call if forward is None else forward
     explain = explained if forward is None else nullcontext
     with preserved_state(model):
-        batches = iter(loader)
-        first = list(itertools.islice(batches, 1))
-        if not first:
-            raise ArgumentError("the loader gave no batch: there is nothing to profile")
+        batches = _Batches(loader, max_batches)
         # The model may write into its input, and what is repeated must be as it was.
-        kept = duplicate(first[0], target)
+        kept = duplicate(batches.first, target)
 
         def run_pass() -> None:
             with preserved_state(model):
                 call(model, duplicate(kept, target))
 
+        def run_replay_pass() -> None:
+            # Ended early, it would leave half of what a model notes in its attributes.
+            with left_as_it_was(model):
+                run_pass()
+
+        before = _learned(model)
+
+        def trains() -> bool:
+            return _learned(model) != before
+
+        def is_enough() -> bool:
+            late = profiler.duration_s > REPEAT_SHARE * budget_s
+            return not repeat or late or trains() or profiler.knows_energy_to(SURE_STD)
+
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):
                 run_pass()
-        if warmup == "auto":
+        if warmup == "auto" and not trains():
             profiler.warm_up(run_pass)
-        todo = itertools.islice(itertools.chain(first, batches), max_batches)
         try:
             with (
-                progress_bar("profiling", _length(loader, max_batches), progress) as advance,
+                progress_bar("profiling", batches.count, progress) as advance,
                 profiler,
             ):
-                for number, batch in enumerate(todo):
+                for number, batch in enumerate(batches.until(is_enough)):
                     moved = move(batch, target)
                     # After a warm-up the model is known to take the first batch.
                     with explain(moved) if number == warmup == 0 else nullcontext():
                         output = call(model, moved)
                     profiler.step(moved, output)
                     advance()
-            if profiler.wants_replay:
-                profiler.replay(run_pass, budget_s=budget_s, progress=progress)
+            profiler.add_notes(batches.notes)
+            if profiler.wants_replay and trains():
+                profiler.do_without_replay(
+                    "the run changed the model's parameters or gradients, and so would each pass"
+                )
+            elif profiler.wants_replay:
+                profiler.replay(run_replay_pass, budget_s=budget_s, progress=progress)
         except BaseException as error:
             profiler._make_sure(error)
             _keep_partial(error, profiler)
@@ -151,16 +187,80 @@ def _no_grad_call(model: nn.Module, batch: Any) -> Any:
         return call_model(model, batch)
 
 
+def _learned(model: nn.Module) -> list[Hashable]:
+    """Tell parameters and gradients of one moment from those of another."""
+    return [
+        (id(p), _content(p), None if p.grad is None else (id(p.grad), _content(p.grad)))
+        for p in model.parameters()
+    ]
+
+
+def _content(tensor: torch.Tensor) -> Hashable:
+    """Tell a tensor's content without a copy of it: a write through `.data` counts nowhere."""
+    try:
+        total = float(tensor.detach().sum(dtype=torch.float64))
+    except Exception:  # no numbers in it, or none that torch adds up: lazy, meta, quantized
+        total = 0.0
+    return repr(total)  # NaN is the same as NaN then
+
+
 def _can_iterate(loader: Any) -> bool:
     return hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
 
 
-def _length(loader: Iterable[Any], max_batches: int | None) -> int | None:
-    try:
-        length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
-    except Exception:  # whatever its __len__ says, the loader may be fine
-        return max_batches
-    return length if max_batches is None else min(length, max_batches)
+class _Batches:
+    """The batches of a loader, once or several times over.
+
+    Raises:
+        ArgumentError: it has none.
+    """
+
+    def __init__(self, loader: Iterable[Any], max_batches: int | None) -> None:
+        self._loader, self._most = loader, max_batches
+        self._rest = iter(loader)
+        self._passes = 1
+        head = list(itertools.islice(self._rest, 1))
+        if not head:
+            raise ArgumentError("the loader gave no batch: there is nothing to profile")
+        self.first = head[0]
+
+    @property
+    def count(self) -> int | None:
+        """How many there are in one pass, so far as the loader tells."""
+        try:
+            length = len(self._loader)  # type: ignore[arg-type]  # not every loader has a length
+        except Exception:  # whatever its __len__ says, the loader may be fine
+            return self._most
+        return length if self._most is None else min(length, self._most)
+
+    def until(self, enough: Callable[[], bool]) -> Iterator[Any]:
+        """Give the batches, and again as long as it is not enough, if there are any again."""
+        yield from itertools.islice(itertools.chain([self.first], self._rest), self._most)
+        if self._most is not None or self._loader is self._rest:
+            return
+        asked = 0.0
+        while True:
+            # To ask takes time of its own, which short passes would feel.
+            if self._passes >= ASK_AGAIN * asked:
+                if enough():
+                    return
+                asked = self._passes
+            before = self._passes
+            for batch in self._loader:
+                self._passes = before + 1
+                yield batch
+            if self._passes == before:
+                return  # an iterator in disguise, used up
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        if self._passes == 1:
+            return ()
+        return (
+            f"the loader was gone through {self._passes} times, since once was too short for the "
+            "sensors: calls, time and energy are those of all",
+        )
 
 
 def _keep_partial(error: BaseException, profiler: Profiler) -> None:

@@ -19,7 +19,7 @@ def preserved_state(model: nn.Module) -> Iterator[None]:
     # A frozen TorchScript module has no mode.
     modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     buffers = [
-        (module, name, buffer, _content(buffer), _version(buffer))
+        (module, name, buffer, _content(buffer), version_of(buffer))
         for module in model.modules()
         for name, buffer in module._buffers.items()
     ]
@@ -63,7 +63,7 @@ def _content(buffer: torch.Tensor | None) -> torch.Tensor | None:
     return buffer.detach().clone()
 
 
-def _version(buffer: torch.Tensor | None) -> int | None:
+def version_of(buffer: torch.Tensor | None) -> int | None:
     """Tell how often it was written to; None where that is not counted."""
     if buffer is None or nn.parameter.is_lazy(buffer) or buffer.is_inference():
         return None
@@ -82,5 +82,5 @@ def _restored(buffer: torch.Tensor, content: torch.Tensor, version: int | None) 
     except Exception:
         # Sparse and nested tensors cannot be compared, expanded ones not written to: only where it
         # was really written to, the copy takes its place.
-        return buffer if _version(buffer) == version else content
+        return buffer if version_of(buffer) == version else content
     return buffer

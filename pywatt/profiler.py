@@ -15,7 +15,8 @@ from pywatt import _core, windows
 from pywatt.assembly import assemble
 from pywatt.attribution import METHODS, Method
 from pywatt.attribution.result import PathTimes, fold_by_name
-from pywatt.batches import Accuracy, AccuracyOf, samples_in
+from pywatt.attribution.source import sources_of, total_energy
+from pywatt.batches import Accuracy, AccuracyOf, CountOf, Units, samples_in
 from pywatt.device_state import DeviceState, Moment, device_states
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.hooks import ModuleHooks
@@ -23,7 +24,7 @@ from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.progress import progress_bar
-from pywatt.recording import Recording, Shared, share, with_replay
+from pywatt.recording import Recording, Shared, share, with_replay, without_advice
 from pywatt.replay.runner import Replay
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
@@ -56,6 +57,9 @@ class Profiler:
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
             a function (output, batch) -> share of right answers, or None. For it `step` needs the
             output.
+        unit: what energy is told per, such as ``token``.
+        count: how many units a batch has, or a function (output, batch) -> how many, for which
+            `step` needs the output; None: its samples.
         device: device of a model that has no tensors.
         clock: a `ScriptedClock` for tests.
 
@@ -72,6 +76,8 @@ class Profiler:
         rate_hz: float = DEFAULT_RATE_HZ,
         method: Method = "auto",
         accuracy: AccuracyOf | str | None = "auto",
+        unit: str = "sample",
+        count: CountOf | int | None = None,
         device: torch.device | str = "cpu",
         clock: _core.Clock | None = None,
     ) -> None:
@@ -89,7 +95,8 @@ class Profiler:
         self._rate_hz = rate_hz
         self._recording: Recording | None = None
         self._shared: tuple[Shared, ...] = ()
-        self._replayed = False
+        # Why nothing was replayed, where that was asked for.
+        self._unreplayed: str | None = "only pywatt.profile can run passes of its own"
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
@@ -102,6 +109,7 @@ class Profiler:
         self._accuracy = Accuracy(accuracy)
         self._batches = 0
         self._samples: int | None = 0
+        self._units = Units(unit, count)
         self._training = False
         self._start_s: float | None = None
         self._end_s: float | None = None
@@ -206,8 +214,30 @@ class Profiler:
             self._samples = None
         else:
             self._samples += counted
+        self._units.add(output, batch, counted)
         if output is not None:
             self._accuracy.add(output, batch)
+
+    @property
+    def duration_s(self) -> float:
+        """How long the run has taken so far."""
+        if self._start_s is None:
+            return 0.0
+        return (self._clock.now_s() if self._end_s is None else self._end_s) - self._start_s
+
+    def knows_energy_to(self, share: float) -> bool:
+        """Tell whether the run's energy so far is known to a share of it, or never will be."""
+        infos = [info for sensor in self._sensors for info in sensor.infos]
+        traces = self._monitor.traces
+        lost = len(traces) < len(infos) or any(trace.ended for trace in traces.values())
+        if self._start_s is None or lost or self.duration_s <= 0:
+            return True
+        total = total_energy(sources_of(traces, infos), self._start_s, self._clock.now_s())
+        return total is not None and total.energy_j_std <= share * abs(total.energy_j)
+
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Say what else a reader must know."""
+        self._notes += notes
 
     @property
     def wants_replay(self) -> bool:
@@ -249,9 +279,16 @@ class Profiler:
                 budget_s=budget_s,
                 advance=advance,
             ).run()
-        self._replayed = True
+        self._unreplayed = None
         self._notes += replayed.notes
         self._shared = with_replay(recording, shared, replayed)
+
+    def do_without_replay(self, why: str) -> None:
+        """Leave the modules' energies as the run alone tells them; `result` says why."""
+        self._unreplayed = why
+        self._shared = tuple(map(without_advice, self._recorded()[1]))
+        if self._method == "auto":
+            self._notes += (f"nothing was replayed, since {why}",)
 
     def result(self) -> Profile:
         """Return the profile, once the `with` statement has been left.
@@ -262,10 +299,10 @@ class Profiler:
         if self._result is None:
             recording, shared = self._recorded()
             notes = (*self._notes, *recording.notes)
-            if self._method == "replay" and not self._replayed:
+            if self._method == "replay" and self._unreplayed is not None:
                 notes += (
-                    "nothing was replayed, since only pywatt.profile can run passes of its own: "
-                    "energy is shared as method='auto' does",
+                    f"nothing was replayed, since {self._unreplayed}: energy is shared as "
+                    "method='auto' does",
                 )
             self._result = assemble(replace(recording, notes=notes), shared)
         return self._result
@@ -287,6 +324,7 @@ class Profiler:
                 training=self._training,
                 samples=self._samples if self._batches else None,
                 accuracy=self._accuracy,
+                units=self._units,
                 device_states=self._device_states,
                 notes=notes,
                 method=self._method,

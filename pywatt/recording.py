@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pywatt.attribution import Attributed, Method, attribute
+from pywatt.attribution.choose import BETTER
 from pywatt.attribution.result import PathTimes
 from pywatt.attribution.source import Source, sources_of
-from pywatt.batches import Accuracy
+from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
 from pywatt.replay.closing import Closure, close
@@ -32,6 +33,7 @@ class Recording:
         training: whether the model was in training mode.
         samples: how many samples; None where not known.
         accuracy: accuracy over them.
+        units: what energy is told per, counted.
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
@@ -46,6 +48,7 @@ class Recording:
     training: bool
     samples: int | None
     accuracy: Accuracy
+    units: Units
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()
@@ -113,8 +116,14 @@ def with_replay(
         one
         if recording.method == "auto" and one.found.doubt is None
         else _by_replay(recording, one, replayed)
-        for one in shared
+        for one in map(without_advice, shared)
     )
+
+
+def without_advice(one: Shared) -> Shared:
+    """Leave out of the notes that replay would tell, where it was tried or cannot be."""
+    notes = tuple(note.removesuffix(f"; {BETTER}") for note in one.found.notes)
+    return replace(one, found=replace(one.found, notes=notes))
 
 
 def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:

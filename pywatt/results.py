@@ -82,6 +82,8 @@ class Profile:
         outside_j: the part of `energy_j` taken while no module ran: loading, copying, waiting.
         outside_j_std: one standard deviation of `outside_j`; None where not known.
         samples: items in all batches together; None where not known.
+        unit: what energy is told per: "sample", or what the user has counted ("token").
+        units: how many of them in all batches together; None where not known.
         batches: how many batches went through the model.
         accuracy: share of the samples that the model got right, 0 to 1; None where not measured.
         energy_by_sensor: sensor name to its energy over the run; None where it did not cover it.
@@ -108,6 +110,8 @@ class Profile:
     outside_j: float | None
     outside_j_std: float | None
     samples: int | None
+    unit: str = "sample"
+    units: int | None = None
     batches: int
     accuracy: float | None
     energy_by_sensor: Mapping[str, float | None]
@@ -151,6 +155,13 @@ class Profile:
         if self.samples is None or self.energy_j is None:
             return None
         return _ratio(self.energy_j, self.samples)
+
+    @property
+    def energy_per_unit_j(self) -> float | None:
+        """Energy of the run over its units; None where their number is not known."""
+        if self.units is None or self.energy_j is None:
+            return None
+        return _ratio(self.energy_j, self.units)
 
     @property
     def sam(self) -> float | None:

@@ -67,8 +67,8 @@ class Kernel(nn.Module):
         self._durations, self._powers = two(duration_s, 1.0), two(power_w, IDLE_W)
         self._play = gpus._library.simulated_nvml_play
         self._device, self._count, self._once = ctypes.c_uint(0), ctypes.c_uint(2), ctypes.c_int(0)
-        # Above idle, so far. An array, since replay puts back what a repeat changes in attributes.
-        self._drawn_j = np.zeros(1)
+        # Above idle, so far. Not a Python number: replay puts back what a repeat changes.
+        self._drawn_j = (ctypes.c_double * 1)()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         start_s = time.perf_counter() if self._clock is None else self._clock.now_s()
@@ -137,22 +137,25 @@ def _drawing(home: type) -> type:
 class Passes:
     """A loader of so many batches that a model of kernels runs for about `duration_s`.
 
-    Without a warm-up, `drawn_j` is what the kernels drew above idle while it was gone through.
+    `drawn_j` is what the kernels drew above idle whenever it was gone through. Between the first
+    batch and the second there may have been a warm-up too: the first is taken to be as the others.
     """
 
     def __init__(self, model: nn.Sequential, duration_s: float) -> None:
         self._model = model
-        self._count = round(duration_s / sum(layer.duration_s for layer in model))
+        self._count = max(2, round(duration_s / sum(layer.duration_s for layer in model)))
         self.drawn_j = np.zeros(len(model))
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self):
+        yield torch.zeros(1)
         before_j = self._drawn_j()
-        for _ in range(self._count):
+        for _ in range(self._count - 1):
             yield torch.zeros(1)
-        self.drawn_j = self._drawn_j() - before_j
+        drawn_j = self._drawn_j() - before_j
+        self.drawn_j += drawn_j * self._count / (self._count - 1)
 
     def _drawn_j(self):
         return np.array([float(layer._drawn_j[0]) for layer in self._model])

@@ -16,7 +16,7 @@ from torch import nn
 import pywatt
 from pywatt import _core
 from pywatt.assembly import assemble
-from pywatt.batches import Accuracy
+from pywatt.batches import Accuracy, Units
 from pywatt.cuda_clock import CudaTimeline
 from pywatt.hooks import ModuleHooks
 from pywatt.monitor import Monitor
@@ -74,6 +74,7 @@ def finished(hooks: ModuleHooks, monitor: Monitor, start_s: float, end_s: float)
         training=False,
         samples=None,
         accuracy=Accuracy(None),
+        units=Units(),
         notes=notes,
         method="overlap",
     )

@@ -25,7 +25,7 @@ def run(gpus, **changes):
         return model(batch)
 
     model, loader = torch.nn.Linear(4, 4), [torch.zeros(2, 4)]
-    return pywatt.profile(model, loader, sensors="nvml:0", warmup=0, forward=forward)
+    return pywatt.profile(model, loader, sensors="nvml:0", warmup=0, forward=forward, method="time")
 
 
 def test_states_are_what_the_device_says(gpus):

@@ -48,6 +48,7 @@ def test_the_block_it_writes(gpu_check):
         probe_s=0.5,
         alone_s=0.2,
         mixed_s=0.2,
+        budget_s=1.0,
     )
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU()).eval()
     checked = gpu_check.check(sensor, setting, {"net": lambda: (model, torch.zeros(8, 64))})

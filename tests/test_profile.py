@@ -50,7 +50,8 @@ def test_steps_of_power_reach_the_module_that_ran(kind):
     clock = pywatt.ScriptedClock()
     model = nn.Sequential(Work(clock, 1.0), Work(clock, 2.0), Work(clock, 1.0))
     sensor = pywatt.ScriptedSensor([10.0, 100.0, 30.0], [0.0, 1.0, 3.0], kind=kind, clock=clock)
-    profile = pywatt.profile(model, [X], warmup=0, sensors=sensor, clock=clock, method="overlap")
+    options = {"sensors": sensor, "clock": clock, "warmup": 0, "repeat": False}
+    profile = pywatt.profile(model, [X], method="overlap", **options)
     # Power is taken to be linear between readings: half a step too much or too little in the 1 ms
     # before it. A counter has no such error.
     errors_j = (0.045, -0.035, 0.0) if kind == "power" else (0.0, 0.0, 0.0)

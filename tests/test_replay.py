@@ -1,7 +1,11 @@
 """Replay: its mathematics exactly, what it leaves as it was, and the whole against the truth."""
 
 import copy
+import dataclasses
 import math
+import random
+import time
+from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,7 +149,7 @@ def test_a_drift_that_all_works_share_is_told_from_their_energies():
     assert plain[1] - plain[0] > 0.02
     apart = found.level[1] - found.level[0]
     assert abs(apart) <= 3.0 * np.hypot(*found.level_std) < 0.005
-    assert found.spread == pytest.approx([0.001, 0.001], rel=0.25)
+    assert found.spread == pytest.approx([0.001, 0.001], rel=0.4)
     assert found.drift_std == pytest.approx(np.std(drift), rel=0.1)
 
 
@@ -159,12 +163,26 @@ def test_without_a_drift_levels_are_means():
     assert found.level_std == pytest.approx([0.01 / math.sqrt(20)] * 2, rel=0.3)
 
 
+def test_a_block_that_mostly_waited_does_not_count():
+    """One call in 50 ms, since the host was busy: what was drawn meanwhile is not its own."""
+    blocks = [Block(0, np.array([k, k + 0.05]), np.array([0.0, 5000.0])) for k in range(8)]
+    blocks[3] = Block(0, np.array([3, 3.05]), np.array([0.0, 1.0]))
+    call_j = np.full(8, 1e-5) * (1.0 + 0.01 * np.array([1, -1, 1, 0, -1, 1, -1, 0]))
+    call_j[3] = 0.05
+    told = BlockEnergies(call_j, np.full(8, 1e-7), IDLE_W, 0.0, np.zeros(8))
+    found = combine(blocks, told, 1)
+    assert found.call_j[0] == pytest.approx(1e-5, rel=0.02)
+    assert found.call_j_std[0] < 1e-6
+    assert found.call_s[0] == pytest.approx(1e-5)
+
+
 def test_blocks_go_where_they_help_most():
     weight, spread = np.array([10.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.01])
-    assert sorted(next_round(weight, spread, np.zeros(3), 4)) == [0, 0, 1, 2]
-    assert next_round(weight, spread, np.full(3, 2.0), 3) == [0, 0, 0]
+    assert sorted(next_round(weight, spread, np.zeros(3), 4, 1)) == [0, 0, 1, 2]
+    assert sorted(next_round(weight, spread, np.zeros(3), 6, 2)) == [0, 0, 1, 1, 2, 2]
+    assert next_round(weight, spread, np.full(3, 2.0), 3, 2) == [0, 0, 0]
     # One that varies a lot needs more than one of the same energy that does not.
-    noisy = next_round(np.ones(3), np.array([0.01, 0.05, 0.01]), np.full(3, 2.0), 2)
+    noisy = next_round(np.ones(3), np.array([0.01, 0.05, 0.01]), np.full(3, 2.0), 2, 2)
     assert noisy == [1, 1]
 
 
@@ -216,6 +234,22 @@ def test_what_was_not_replayed_takes_the_remainder():
 def test_time_outside_has_idle_power():
     energies, _ = closed([20.0, 10.0, 7.0], 200.0 + 8.0 * IDLE_W, duration_s=8.0)
     assert energies.outside_j == pytest.approx(3.0 * IDLE_W)
+
+
+def test_a_run_that_took_less_than_idle_has_no_energy_below_zero():
+    energies, closure = closed([20.0, 10.0, 7.0], 200.0, total_std=100.0, duration_s=8.0)
+    assert np.all(energies.self_energy_j >= 0.0)
+    assert 0.0 <= energies.outside_j <= 200.0
+    assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(200.0)
+    assert closure.factor >= 0.0
+    assert type(closure.factor) is float
+
+
+def test_no_part_is_known_worse_than_to_be_a_part():
+    names = NameEnergies(np.array([20.0, 10.0, 7.0]), np.full(3, 1e6), IDLE_W, 0.0)
+    energies, _ = close(names, PATHS, TIMES, 5.0, WindowEnergy(500.0, 0.0))
+    assert np.all(energies.self_energy_j_std <= 250.0)
+    assert np.all(energies.energy_j_std <= 250.0)
 
 
 # Equal work.
@@ -358,6 +392,117 @@ def test_caches_and_attributes_are_as_after_one_call():
     assert (module.seen, module.lengths) == (1, [2])
 
 
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    keys: list
+
+
+class Odd(nn.Module):
+    """Keeps state in much that is no list, dictionary or dense tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.recent, self.seen, self.counts = deque([0], maxlen=2), {0}, np.zeros(2)
+        self.own, self.pythons = torch.Generator().manual_seed(1), random.Random(1)
+        self.numpys = np.random.default_rng(1)
+        self.slotted, self.sparse = Slotted([]), torch.eye(2).to_sparse()
+
+    def forward(self, x):
+        self.recent.append(len(self.seen))
+        self.seen.add(len(self.seen))
+        self.counts += 1
+        self.slotted.keys = [*self.slotted.keys, 1]
+        return x + torch.rand(1, generator=self.own) + self.pythons.random() + self.numpys.random()
+
+    def held(self):
+        return (
+            *(list(self.recent), self.seen, self.counts.tolist(), self.slotted.keys),
+            *(self.own.get_state().tolist(), self.pythons.getstate()),
+            *(self.numpys.bit_generator.state, self.sparse.to_dense().tolist()),
+        )
+
+
+def test_state_of_any_common_kind_is_as_after_one_call():
+    once, repeatedly = Odd(), Odd()
+    expected = once(torch.zeros(1))
+    block, output = repeated(repeatedly, torch.zeros(1))
+    assert block.calls > 10
+    assert torch.equal(output, expected)
+    assert repeatedly.held() == once.held()
+
+
+class Reentered(nn.Module):
+    """Notes in an attribute that it is at work, and what it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.busy, self.calls = nn.Linear(2, 2), False, 0
+
+    def forward(self, x):
+        assert not self.busy
+        self.busy, self.calls = True, self.calls + 1
+        x = self.inner(x)
+        self.busy = False
+        return x
+
+
+def test_a_pass_that_is_ended_early_leaves_the_models_attributes():
+    model = Reentered()
+    profile = pywatt.profile(
+        *(model, [torch.zeros(1, 2)] * 20),
+        warmup=0,
+        method="replay",
+        budget_s=0.5,
+        repeat=False,
+    )
+    assert not [note for note in profile.notes if "ended early" in note]
+    assert (model.busy, model.calls) == (False, 20)
+
+
+@pytest.mark.parametrize("method", ["auto", "replay"])
+def test_a_run_that_trains_is_not_replayed(method):
+    def trained(method):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+        def step(model, batch):
+            optimizer.zero_grad()
+            model(batch).sum().backward()
+            optimizer.step()
+
+        batches = [torch.ones(2, 4)] * 5
+        found = pywatt.profile(model, batches, forward=step, warmup=0, method=method, budget_s=0.5)
+        return found, [(p.detach().clone(), p.grad) for p in model.parameters()]
+
+    (profile, left), (_, expected) = trained(method), trained("time")
+    assert profile.method != "replay"
+    assert any("the run changed the model's parameters" in note for note in profile.notes)
+    assert not any("which would tell" in note for note in profile.notes)
+    for (weight, gradient), (expected_weight, expected_gradient) in zip(
+        left, expected, strict=True
+    ):
+        assert torch.equal(weight, expected_weight)
+        assert torch.equal(gradient, expected_gradient)
+
+
+class ScalesItsWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        self.linear.weight.data.mul_(0.5)
+        return self.linear(x)
+
+
+def test_a_model_that_writes_past_autograd_into_its_weight_is_not_replayed():
+    model = ScalesItsWeight()
+    weight = model.linear.weight.detach().clone()
+    pywatt.profile(model, [torch.zeros(1, 2)] * 3, warmup=0, method="replay", budget_s=0.5)
+    assert torch.equal(model.linear.weight, weight / 8)
+
+
 class WritesItsWeight(nn.Module):
     def __init__(self):
         super().__init__()
@@ -407,29 +552,31 @@ SENSORS = {
 }
 
 
-def replay(gpus, count, budget_s, *, scripted, run_s=5.0, seed=1, drift=None, **sensor):
+def replay(gpus, count, *, scripted, run_s=5.0, seed=1, drift=None, options=None, **sensor):
+    """Profile kernels with default settings but for `options`."""
     gpus.configure(phase_s=0.0317 * seed, counter_phase_s=0.0711 * seed, **sensor)
     clock = FollowedClock(gpus) if scripted else None
     model = kernels(gpus, count, clock=clock, drift=drift, seed=seed)
     passes = Passes(model, run_s)
-    profile = pywatt.profile(
-        model,
-        passes,
-        warmup=0,
-        sensors="nvml:0",
-        method="replay",
-        budget_s=budget_s,
-        clock=clock,
+    begin_s = time.perf_counter()
+    profile = pywatt.profile(model, passes, sensors="nvml:0", clock=clock, **options or {})
+    verdict = Verdict.of(profile, passes)
+    took_s = time.perf_counter() - begin_s
+    print(
+        f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}, {took_s:.0f} s "
+        f"({profile.method})"
     )
-    return profile, Verdict.of(profile, passes)
+    return profile, verdict, took_s
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_layers_far_below_the_sensors_resolution(gpus, sensor):
     """On a machine that does nothing else: what is left is the method's own error."""
     # A window of 1 s takes long to be told, and each block as well.
-    budget_s = 30.0 if sensor == "100/1000" else 12.0
-    profile, verdict = replay(gpus, 8, budget_s, scripted=True, run_s=3.0, **SENSORS[sensor])
+    options = {"budget_s": 30.0 if sensor == "100/1000" else 12.0}
+    profile, verdict, _ = replay(
+        gpus, 8, scripted=True, run_s=3.0, options=options, **SENSORS[sensor]
+    )
     assert profile.method == "replay"
     assert verdict.misattributed < 0.002, str(verdict)
     assert profile.closure == pytest.approx(1.0, abs=0.002)
@@ -438,15 +585,18 @@ def test_layers_far_below_the_sensors_resolution(gpus, sensor):
     assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
 
 
+def slow_drift(time_s):
+    """5 % up and down within 25 s."""
+    return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
+
+
 def test_noise_and_drift(gpus):
-    """5 % of slow drift is more than the sum can correct: the rows' own deviations say so."""
-
-    def drift(time_s):
-        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
-
-    _, verdict = replay(gpus, 6, 20.0, scripted=True, run_s=3.0, drift=drift, noise_w=1.0)
-    assert verdict.misattributed < 0.03, str(verdict)
-    assert verdict.covered >= 0.7, str(verdict)
+    """5 % of slow drift of all kernels alike is told from the blocks, and taken out."""
+    profile, verdict, _ = replay(gpus, 6, scripted=True, run_s=3.0, drift=slow_drift, noise_w=1.0)
+    assert verdict.misattributed < 0.002, str(verdict)
+    assert verdict.covered >= 0.8, str(verdict)
+    # Where in the drift the run was is not known beforehand: the ratio says so.
+    assert 0.005 < profile.closure_std < 0.06
 
 
 def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
@@ -468,6 +618,38 @@ def test_the_budget_is_kept_and_what_it_left_out_is_said(gpus):
     assert own_j + profile.outside_j == pytest.approx(profile.energy_j, rel=1e-3)
     shares = [layer.energy_j_std / layer.energy_j for layer in profile.layers if layer.name]
     assert max(shares) > 0.2
+
+
+def test_a_budget_for_nothing_is_kept_and_said(gpus):
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock)
+    passes = Passes(model, 0.5)
+    begin_s = clock.now_s()
+    profile = pywatt.profile(
+        *(model, passes), warmup=0, sensors="nvml:0", method="replay", budget_s=0.1, clock=clock
+    )
+    assert any("nothing could be replayed within budget_s=0.1" in n for n in profile.notes)
+    # The run, and idle before and after it.
+    assert clock.now_s() - begin_s < 2.0
+
+
+def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock)
+    begin_s = clock.now_s()
+
+    def lose(module, inputs):
+        if clock.now_s() - begin_s > 4.0:
+            gpus.fail("nvmlDeviceGetFieldValues", 15)
+
+    model.register_forward_pre_hook(lose)
+    profile = pywatt.profile(
+        *(model, Passes(model, 0.5)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": "replay", "budget_s": 20.0, "clock": clock},
+    )
+    assert any(n.startswith("in replay, the trace of nvml:0 ended early") for n in profile.notes)
+    assert clock.now_s() - begin_s < 10.0
+    assert profile.energy_j is not None
 
 
 def test_a_replay_that_the_run_contradicts_is_not_believed():
@@ -503,7 +685,7 @@ def test_only_profile_replays():
 
 
 def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):
-    profile, _ = replay(gpus, 3, 5.0, scripted=True, run_s=1.0)
+    profile, _, _ = replay(gpus, 3, scripted=True, run_s=1.0, options={"budget_s": 5.0})
     profile.save(tmp_path / "run.json")
     assert pywatt.load(tmp_path / "run.json").closure_std == profile.closure_std
 
@@ -514,11 +696,31 @@ def test_a_budget_is_a_time(budget_s):
         pywatt.profile(nn.Linear(2, 2), [torch.zeros(1, 2)], method="replay", budget_s=budget_s)
 
 
+def test_standard_deviations_are_honest(gpus):
+    """Over repeated runs the truth lies within two of them in 90 to 99 % of the rows."""
+    away = []
+    for seed in range(1, 5):
+        gpus.reset()
+        drift = slow_drift if seed % 2 else None
+        _, verdict, _ = replay(
+            gpus, 12, scripted=True, run_s=3.0, seed=seed, drift=drift, noise_w=1.0
+        )
+        away.extend((verdict.estimate_j - verdict.truth_j) / verdict.std_j)
+    away = np.abs(away)
+    print(
+        f"{np.mean(away <= 2.0):.1%} within two, root mean square {np.sqrt(np.mean(away**2)):.2f}"
+    )
+    assert np.mean(away <= 2.0) >= 0.9
+    # Nor are they far too wide: as many rows as a third lie beyond a quarter of one.
+    assert np.mean(away > 0.25) >= 0.33
+
+
 @pytest.mark.accuracy
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_twenty_layers_in_real_time(gpus, sensor):
-    profile, verdict = replay(gpus, 20, 30.0, scripted=False, **SENSORS[sensor])
-    print(f"{sensor}: {verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    profile, verdict, took_s = replay(gpus, 20, scripted=False, **SENSORS[sensor])
+    assert profile.method == "replay"
+    assert took_s <= 60.0
     most = 0.01 if sensor == "100/25 and counter" else 0.02
     assert verdict.misattributed < most, str(verdict)
     if sensor == "100/25 and counter":
@@ -527,18 +729,14 @@ def test_twenty_layers_in_real_time(gpus, sensor):
 
 @pytest.mark.accuracy
 def test_a_slow_sensor_with_noise_and_drift_in_real_time(gpus):
-    def drift(time_s):
-        return 1.0 + 0.05 * math.sin(2 * math.pi * time_s / 25.0)
-
-    profile, verdict = replay(
-        gpus, 20, 30.0, scripted=False, drift=drift, noise_w=1.0, call_latency_s=0.001
+    _, verdict, _ = replay(
+        gpus, 20, scripted=False, drift=slow_drift, noise_w=1.0, call_latency_s=0.001
     )
-    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
     assert verdict.misattributed < 0.03, str(verdict)
 
 
 @pytest.mark.accuracy
 def test_fifty_layers_in_real_time(gpus):
-    profile, verdict = replay(gpus, 50, 110.0, scripted=False)
-    print(f"{verdict}, closure {profile.closure:.4f} ± {profile.closure_std:.4f}")
+    _, verdict, took_s = replay(gpus, 50, scripted=False, options={"budget_s": 100.0})
+    assert took_s <= 120.0
     assert verdict.misattributed < 0.02, str(verdict)

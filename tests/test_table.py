@@ -286,3 +286,27 @@ def test_short_numbers():
     assert quantity(12345.6, "J") == "12,346 J"
     assert quantity(0.0021, "s") == "2.1 ms"
     assert [count(n) for n in (0, 999, 25_557_032)] == ["0", "999", "25.6 M"]
+
+
+def test_a_layer_whose_power_could_not_be_told_is_marked():
+    layers = (
+        layer("", 0, 4.0, 40.0),
+        layer("body", 1, 30.0, resolved=False),
+        layer("head", 1, 6.0),
+    )
+    text = str(profile(layers))
+    marked = [line for line in text.splitlines() if "30.000 ± 3.000†" in line]
+    assert len(marked) == 1
+    assert "body" in marked[0]
+    assert text.count("†") == 2
+    assert "†         power not told from that of others" in text
+
+
+def test_nothing_is_marked_where_every_power_was_told():
+    assert "†" not in str(profile())
+
+
+def test_the_closure_of_a_replay_is_shown():
+    text = str(profile(method="replay", closure=0.9968, closure_std=0.0031))
+    assert "closure   0.9968 ± 0.0031, measured energy over what replay tells of the run" in text
+    assert "closure" not in str(profile())

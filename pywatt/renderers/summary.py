@@ -76,6 +76,8 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
     )
     yield "energy", f"{energy} in {quantity(profile.duration_s, 's')}{power}"
     yield "samples", _samples(profile)
+    if profile.unit != "sample":
+        yield f"{profile.unit}s", _units(profile)
     yield "accuracy", "not known" if profile.accuracy is None else f"{profile.accuracy:.4f}"
     yield "SAM", _or_why(profile.sam, profile.sam_note, f"from the {profile.label} kWh")
     per_sample = f"penalized_score, from the {profile.label} J per sample"
@@ -88,7 +90,7 @@ def _facts(profile: Profile, folded: Fold, left_out: Sequence[str]) -> Iterator[
             yield "beside", _sensor(profile, trace.sensor)
     yield "method", f"{profile.method}: {profile.method_reason}"
     if profile.closure is not None and profile.closure_std is not None:
-        closure = with_std(profile.closure, profile.closure_std, "").rstrip()
+        closure = f"{profile.closure:.4f} ± {profile.closure_std:.4f}"
         yield "closure", f"{closure}, measured energy over what replay tells of the run"
     if any(node.layer.resolved is False for node in folded.nodes):
         yield UNRESOLVED, "power not told from that of others: hardly more than a share by time"
@@ -113,6 +115,14 @@ def _samples(profile: Profile) -> str:
     each = profile.energy_per_sample_j
     per_sample = "" if each is None else f", {quantity(each, 'J')} each, {profile.label}"
     return f"{profile.samples:,} in {batches}{per_sample}"
+
+
+def _units(profile: Profile) -> str:
+    if profile.units is None:
+        return "not known"
+    each = profile.energy_per_unit_j
+    per_unit = "" if each is None else f", {quantity(each, 'J')} each, {profile.label}"
+    return f"{profile.units:,}{per_unit}"
 
 
 def _or_why(score: float | None, note: str | None, meaning: str) -> str:

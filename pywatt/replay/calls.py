@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from pywatt import _core
+from pywatt.interrupts import uninterrupted
 from pywatt.modules import ModuleEntry
 from pywatt.preserve import preserved_state
 from pywatt.replay.blocks import Block
@@ -65,6 +67,20 @@ class Intercept:
         self._inner(*args, **kwargs)
 
 
+@contextmanager
+def intercepted(intercepts: Iterable[Intercept]) -> Iterator[None]:
+    """Let them all see calls inside the block; none is left behind, at Ctrl-C neither."""
+    with ExitStack() as attached:
+        with uninterrupted():
+            for intercept in intercepts:
+                attached.enter_context(intercept)
+        try:
+            yield
+        finally:
+            with uninterrupted():
+                attached.close()
+
+
 class Repeater:
     """Repeats one call of a module, with its arguments copied and its state put back.
 
@@ -114,10 +130,11 @@ class Repeater:
 
                     mark_s, done = self._repeat(call, duration_s, ready)
                 except Exception as error:
-                    raise NotRepeatable(f"its call failed when repeated: {error!r}") from error
+                    raise NotRepeatable(f"its call failed when repeated: {error!r:.200}") from error
         finally:
-            state.restore()
-            state.restore_tensors()
+            with uninterrupted():
+                state.restore()
+                state.restore_tensors()
         if any(parameter._version != version for parameter, version in versions):
             raise NotRepeatable("its call writes into its parameters")
         return Block(work, mark_s, done)

@@ -74,6 +74,10 @@ def close(
     the sum is what was measured.
     """
     known_j, known_var, known = own_dynamic(names, paths, times)
+    # The run cannot have idled at more than it took.
+    above_w = max(0.0, names.idle_w - total.energy_j / duration_s)
+    idle_std = float(np.hypot(names.idle_w_std, above_w))
+    names = replace(names, idle_w=names.idle_w - above_w, idle_w_std=idle_std)
     self_s = times.self_time_s
     outside_s = max(0.0, duration_s - float(np.sum(self_s)))
     idle_j = names.idle_w * self_s
@@ -147,6 +151,9 @@ def close(
     inclusive_std = np.hypot(
         np.sqrt(np.maximum(paths.plus_children(single_var), 0.0)), paths.plus_children(common_j)
     )
+    # What lies between nothing and all of it is known so well, whatever replay says.
+    most_std = total.energy_j / 2.0
+    self_std, inclusive_std = np.minimum(self_std, most_std), np.minimum(inclusive_std, most_std)
     energies = PathEnergies(
         energy_j=paths.plus_children(own_j),
         energy_j_std=inclusive_std,
@@ -158,7 +165,7 @@ def close(
     if replayed_j > 0:
         sum_std = np.hypot(np.sqrt(np.sum(sum_var)) / replayed_j, names.drift_std)
         factor_std = float(np.hypot(factor_std, factor * sum_std))
-    return energies, Closure(factor, factor_std, believable)
+    return energies, Closure(float(factor), factor_std, bool(believable))
 
 
 def own_dynamic(

@@ -11,9 +11,11 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 # The drift is a line from knot to knot, and resembles itself over some seconds, since it comes from
-# temperatures and clocks.
+# temperatures and clocks. Of a long replay there are fewer knots a second.
 KNOT_S = 0.5
-SMOOTH_S = (2.0, 60.0)
+MOST_KNOTS = 60
+SMOOTH_KNOTS = 4.0
+SMOOTHEST_S = 120.0
 
 # Drift and spread are looked for between these shares of the power.
 LEAST_DRIFT = 1e-5
@@ -69,14 +71,15 @@ def fit_levels(
     from scipy.optimize import minimize  # takes a moment to import
 
     model = _Model.of(time_s, work, ratio - 1.0)
-    bounds = np.log([(least_spread, MOST), (LEAST_DRIFT, MOST), SMOOTH_S])
+    roughest_s = SMOOTH_KNOTS * model.step_s
+    bounds = np.log([(least_spread, MOST), (LEAST_DRIFT, MOST), (roughest_s, SMOOTHEST_S)])
 
     def lack(at: FloatArray) -> float:
         spread, drift, smooth_s = np.exp(at)
-        return -model.solve(ratio_var + spread**2, drift, smooth_s).log_likelihood
+        return -model.log_likelihood(ratio_var + spread**2, drift, smooth_s)
 
     options = {"xatol": 0.05, "fatol": 0.05, "maxfev": MOST_FITS}
-    start = np.log([max(0.005, least_spread), 0.005, 6.0])
+    start = np.log([max(0.005, least_spread), 0.005, 3.0 * roughest_s])
     best = minimize(lack, start, method="Nelder-Mead", bounds=bounds, options=options)
     spread, drift, smooth_s = (float(part) for part in np.exp(best.x))
     first = model.solve(ratio_var + spread**2, drift, smooth_s)
@@ -97,7 +100,6 @@ class _Solution:
     drift: FloatArray
     fitted: FloatArray
     leverage: FloatArray
-    log_likelihood: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,33 +114,51 @@ class _Model:
     @classmethod
     def of(cls, time_s: FloatArray, work: IntArray, ratio: FloatArray) -> _Model:
         works = int(np.max(work)) + 1
-        knots = max(2, round(float(np.ptp(time_s)) / KNOT_S) + 1)
+        knots = int(np.clip(round(float(np.ptp(time_s)) / KNOT_S) + 1, 2, MOST_KNOTS))
         knot_s = np.linspace(np.min(time_s), np.max(time_s), knots)
         step_s = max(float(knot_s[1] - knot_s[0]), 1e-9)
         hats = np.maximum(0.0, 1.0 - np.abs(time_s[:, None] - knot_s[None, :]) / step_s)
         hats -= np.mean(hats, axis=0)
         return cls(np.hstack((np.eye(works)[work], hats)), works, ratio, knot_s)
 
+    @property
+    def step_s(self) -> float:
+        """Time from knot to knot."""
+        return max(float(self.knot_s[1] - self.knot_s[0]), 1e-9)
+
     def solve(self, noise_var: FloatArray, drift: float, smooth_s: float) -> _Solution:
         """Solve for given variances of the blocks, and a drift of given deviation and smoothness.
 
         A Gaussian process with a squared exponential covariance.
         """
-        apart = (self.knot_s[:, None] - self.knot_s[None, :]) / smooth_s
-        alike = np.exp(-0.5 * apart**2) + ROUGHNESS * np.eye(len(self.knot_s))
-        information = self.columns.T @ (self.columns / noise_var[:, None])
-        information[self.works :, self.works :] += np.linalg.inv(alike) / drift**2
-        right = self.columns.T @ (self.ratio / noise_var)
+        information, _ = self._information(noise_var, drift, smooth_s)
         covariance = np.linalg.inv(information)
-        found = covariance @ right
-        log_dets = np.linalg.slogdet(information)[1] + np.linalg.slogdet(alike)[1]
-        log_dets += float(np.sum(np.log(noise_var))) + 2.0 * len(self.knot_s) * np.log(drift)
-        left = float(self.ratio @ (self.ratio / noise_var) - found @ right)
+        found = covariance @ (self.columns.T @ (self.ratio / noise_var))
         return _Solution(
             level=found[: self.works],
             level_std=np.sqrt(np.diag(covariance)[: self.works]),
             drift=self.columns[:, self.works :] @ found[self.works :],
             fitted=self.columns @ found,
             leverage=np.sum((self.columns @ covariance) * self.columns, axis=1) / noise_var,
-            log_likelihood=-0.5 * (left + float(log_dets)),
         )
+
+    def log_likelihood(self, noise_var: FloatArray, drift: float, smooth_s: float) -> float:
+        """How likely what was seen is, whatever the levels are, but for a constant."""
+        information, log_det_alike = self._information(noise_var, drift, smooth_s)
+        root = np.linalg.cholesky(information)
+        explained = np.linalg.solve(root, self.columns.T @ (self.ratio / noise_var))
+        left = float(self.ratio @ (self.ratio / noise_var) - explained @ explained)
+        log_dets = 2.0 * float(np.sum(np.log(np.diag(root)))) + log_det_alike
+        log_dets += float(np.sum(np.log(noise_var))) + 2.0 * len(self.knot_s) * np.log(drift)
+        return float(-0.5 * (left + log_dets))
+
+    def _information(
+        self, noise_var: FloatArray, drift: float, smooth_s: float
+    ) -> tuple[FloatArray, float]:
+        """Inverse of the covariance of levels and knots, and the determinant of the knots' own."""
+        apart = (self.knot_s[:, None] - self.knot_s[None, :]) / smooth_s
+        root = np.linalg.cholesky(np.exp(-0.5 * apart**2) + ROUGHNESS * np.eye(len(apart)))
+        inverse_root = np.linalg.inv(root)
+        information = self.columns.T @ (self.columns / noise_var[:, None])
+        information[self.works :, self.works :] += inverse_root.T @ inverse_root / drift**2
+        return information, 2.0 * float(np.sum(np.log(np.diag(root))))

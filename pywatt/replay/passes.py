@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from pywatt import _core
 from pywatt.modules import ModuleEntry
 from pywatt.replay.blocks import PASSES, Block
-from pywatt.replay.calls import Enough, Intercept, Repeater
+from pywatt.replay.calls import Enough, Intercept, Repeater, intercepted
 from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.survey import Survey
 
@@ -98,13 +98,10 @@ class Passes:
             return seen_call
 
         intercepts: dict[int, Intercept] = {}
-        with ExitStack() as attached:
-            for k in targets:
-                intercepts[k] = attached.enter_context(
-                    Intercept(self._entries[k], see(k, intercepts))
-                )
-            with suppress(Enough):
-                self._run_pass()
+        for k in targets:
+            intercepts[k] = Intercept(self._entries[k], see(k, intercepts))
+        with intercepted(intercepts.values()), suppress(Enough):
+            self._run_pass()
         for work in works:
             if waiting and not any(b.work == work for b in self.blocks):
                 self._works[work].problem = "a second pass did not call it as the first one did"

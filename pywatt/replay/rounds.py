@@ -23,6 +23,12 @@ LEAST_REPEATED = 3
 # No work's spread is smaller: the readings' own noise may hide it in a few blocks.
 LEAST_SPREAD = 8e-4
 
+# Mean of the absolute value of a normal error of standard deviation 1.
+MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
+
+# Blocks whose calls took so many times longer than usual tell of the waiting, not of the work.
+MOSTLY_WAITED = 3.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkEnergies:
@@ -62,6 +68,9 @@ def combine(
         mine = told & (work == k)
         if not np.any(mine):
             continue
+        usual_s = np.quantile(block_s[mine], 0.5, method="lower")
+        told[mine] = block_s[mine] <= MOSTLY_WAITED * usual_s
+        mine &= told
         # Blocks that the sensor saw in full count alike, others less.
         weight = 1.0 / np.maximum(energies.call_j_std[mine], 1e-12) ** 2
         weight = np.minimum(weight, 2.0 * np.median(weight))
@@ -92,7 +101,7 @@ def combine(
 
 
 def next_round(
-    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int = 1
+    weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int
 ) -> list[int]:
     """Choose the works of a round: one block each at first, then where a block helps most.
 
@@ -114,3 +123,13 @@ def next_round(
         chosen.append(best)
         had[best] += 1.0
     return chosen
+
+
+def expected_wrong(
+    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
+) -> float:
+    """Energy that is expected on the wrong work, as a share of all of it."""
+    wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
+    own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
+    all_w = float(np.sum(own_w))
+    return wrong_w / all_w if all_w > 0 else np.inf

@@ -18,7 +18,7 @@ from pywatt.replay.closing import NameEnergies
 from pywatt.replay.energies import BlockEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
 from pywatt.replay.passes import Passes
-from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
+from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, expected_wrong, next_round
 from pywatt.replay.sensing import (
     FIRST_BLOCK_S,
     PROBE_SWITCHES,
@@ -49,23 +49,24 @@ REST_PERIODS = 1.2
 # A pass to the next module's call may take so much of a block's time, else one pass serves several.
 PASS_SHARE = 0.25
 
-# Each work has so many blocks, or at least one where the budget does not suffice.
-LEAST_BLOCKS = 2
+# Each work has so many blocks, so that one that was disturbed shows; fewer, but at least one, where
+# the budget does not suffice.
+LEAST_BLOCKS = 3
 
 # Where every reading is fresh, blocks are so many readings long, and no shorter.
 FINE_READINGS = 50
 FINE_BLOCK_S = 0.05
 
+# Energies are solved for again after so many times as many blocks.
+SOLVE_AGAIN = 1.25
+
 # What the sensors show in so long tells whether every reading is fresh.
 LOOK_S = 0.02
 
 # It is enough once so little of the energy is expected on the wrong work; of an estimate, whose
-# scale is off by far more, a little more.
+# scale is off by far more, more.
 GOOD_ENOUGH = 0.002
-GOOD_ENOUGH_ESTIMATED = 0.01
-
-# Mean of the absolute value of a normal error of standard deviation 1.
-MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
+GOOD_ENOUGH_ESTIMATED = 0.05
 
 
 class Replay:
@@ -119,7 +120,7 @@ class Replay:
         try:
             self._replay()
         except Exception as error:
-            notes = (f"replay ended early, since a pass of the model failed in it: {error!r}",)
+            notes = (f"replay ended early, since a pass of the model failed in it: {error!r:.200}",)
         return self._finish(notes)
 
     @property
@@ -148,23 +149,29 @@ class Replay:
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
             todo = [k for k, work in enumerate(works) if work.problem is None]
             if coarse and todo:
-                self._monitor.idle(FORGET_S)
+                self._monitor.idle(min(FORGET_S, max(0.0, self._left_s())))
                 self._probe(todo)
                 self._probed = len(self._blocks)
             else:
                 self._block_s = max(FINE_BLOCK_S, fine_s)
             self._limit_to_budget()
             self._run_rounds(todo)
-            self._monitor.idle(self._monitor.settle_s)
+            if self._blocks and not self._is_blind():
+                self._monitor.idle(self._monitor.settle_s)
 
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""
-        least_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
-        most = max(1, int(self._left_s() / least_s))
-        todo = [work for work in self._seen.works if work.problem is None]
-        todo.sort(key=lambda work: -work.share)
-        for work in todo[most:]:
-            work.problem = f"there was no time for it within budget_s={self._budget_s:g}"
+        works, spent_s = self._seen.works, 0.0
+        todo = [k for k, work in enumerate(works) if work.problem is None]
+        for place, k in enumerate(sorted(todo, key=lambda k: -works[k].share)):
+            spent_s += self._cost_s(k)
+            if place > 0 and spent_s > self._left_s():
+                works[k].problem = f"there was no time for it within budget_s={self._budget_s:g}"
+
+    def _cost_s(self, work: int) -> float:
+        """About how long a block takes, with the pass that leads to it and its part of a pause."""
+        lead_s = min(self._seen.pass_s, PASS_SHARE * self._block_s)
+        return (1.0 + 1.0 / BLOCKS_A_PAUSE) * self._block_s + lead_s + 2.0 * self._rest_s(work)
 
     def _probe(self, todo: list[int]) -> None:
         """Find out what the sensors' readings mean, from one module that goes on and off.
@@ -196,21 +203,31 @@ class Replay:
         weight = time_share.copy()
         estimated = all(source.info.estimated for source in self._sensing.sources())
         enough = GOOD_ENOUGH_ESTIMATED if estimated else GOOD_ENOUGH
+        solved, least = 0, 0
         spread = np.full(count, ASSUMED_SPREAD)
         while True:
             todo = [k for k in todo if works[k].problem is None]
-            block_s = self._block_s + min(self._seen.pass_s, PASS_SHARE * self._block_s)
-            slots = min(len(todo), int(self._left_s() / block_s))
-            if slots < 1:
+            each_s = float(np.mean([self._cost_s(k) for k in todo])) if todo else np.inf
+            affordable = int(self._left_s() / each_s)
+            slots = min(len(todo), affordable)
+            if slots < 1 or self._is_blind():
                 return
+            least = least or int(np.clip(affordable // len(todo), 1, LEAST_BLOCKS))
             had = np.array(
                 [sum(b.work == k for b in self._blocks[self._probed :]) for k in range(count)]
             )
-            chosen = [todo[k] for k in next_round(weight[todo], spread[todo], had[todo], slots)]
+            chosen = [
+                todo[k] for k in next_round(weight[todo], spread[todo], had[todo], slots, least)
+            ]
             self._random.shuffle(chosen)
             for first in range(0, len(chosen), BLOCKS_A_PAUSE):
                 self._run_blocks(chosen[first : first + BLOCKS_A_PAUSE])
                 self._monitor.idle(self._block_s)
+            # What a few blocks more tell changes little, and takes long where there are many.
+            count_now = len(self._blocks)
+            if count_now < SOLVE_AGAIN * solved:
+                continue
+            solved = count_now
             found = self._combined()
             if found is None:
                 continue
@@ -218,9 +235,9 @@ class Replay:
             calls_per_s = np.divide(time_share, found.call_s, where=known, out=np.zeros(count))
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
-            if np.all(found.blocks[todo] >= LEAST_BLOCKS) and (
-                _expected_wrong(found, calls_per_s, own_share, todo) <= enough
-            ):
+            # What is one work alone has what was measured, however well replay tells it.
+            wrong = expected_wrong(found, calls_per_s, own_share, todo) if count > 1 else 0.0
+            if np.all(had[todo] >= LEAST_BLOCKS) and wrong <= enough:
                 return
 
     def _run_blocks(self, works: list[int], block_s: float | None = None) -> None:
@@ -243,6 +260,11 @@ class Replay:
 
     def _left_s(self) -> float:
         return self._budget_s - self._solving_s - (self._clock.now_s() - self._start_s)
+
+    def _is_blind(self) -> bool:
+        """Whether no sensor can be read any more."""
+        traces = self._monitor.traces.values()
+        return all(trace.ended is not None for trace in traces)
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
@@ -275,6 +297,13 @@ class Replay:
         names: dict[str, NameEnergies] = {}
         models: dict[str, SensorModel] = {}
         sources = self._sensing.sources() if self._blocks else ()
+        notes += tuple(f"in replay, {note}" for note in self._monitor.read()[1])
+        waiting = any(work.problem is None for work in self._seen.works)
+        if waiting and not notes and not any(block.work >= 0 for block in self._blocks):
+            notes = (
+                f"nothing could be replayed within budget_s={self._budget_s:g}: the energies are "
+                "what the run alone tells; give it more seconds",
+            )
         for source in sources:
             seen = self._sensing.models_of(source, self._blocks)
             models |= seen
@@ -297,13 +326,3 @@ class Replay:
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
-
-
-def _expected_wrong(
-    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
-) -> float:
-    """Energy that is expected on the wrong work, as a share of all of it."""
-    wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
-    own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
-    all_w = float(np.sum(own_w))
-    return wrong_w / all_w if all_w > 0 else np.inf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from pywatt import _core
 from pywatt.modules import ModuleEntry
-from pywatt.replay.calls import Intercept
+from pywatt.replay.calls import Intercept, intercepted
 from pywatt.replay.equal import work_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -84,9 +83,7 @@ def survey(
 
         return seen_call
 
-    with ExitStack() as attached:
-        for k, entry in enumerate(entries):
-            attached.enter_context(Intercept(entry, see(k)))
+    with intercepted([Intercept(entry, see(k)) for k, entry in enumerate(entries)]):
         start_s = clock.now_s()
         run_pass()
         pass_s = clock.now_s() - start_s
