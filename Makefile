@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
+PEERS := $(CURDIR)/.venv-peers
 PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off -c constraints.txt
 JOBS ?= $(shell nproc)
 
@@ -21,7 +22,7 @@ NO_ASLR := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(u
 help:
 	@echo 'make demo        the per-layer energy table of a small model trained on real data'
 	@echo 'make test        the core under ctest, also with sanitizers, then the Python tests'
-	@echo 'make bench       speeds, side by side, with their answers asserted'
+	@echo 'make bench       speeds, and the energy of short windows, side by side with other tools'
 	@echo 'make accuracy    replay against the truth of simulated GPUs, in real time'
 	@echo 'make gpu-check   holds pywatt against the NVIDIA GPU of this machine, where there is one'
 	@echo 'make lint        formatting, style, types, and the stub of the native module'
@@ -31,7 +32,7 @@ help:
 demo: $(VENV)/package.stamp
 	$(BIN)/pywatt demo
 
-bench: $(VENV)/package.stamp
+bench: $(VENV)/package.stamp $(PEERS)/requirements.stamp
 	$(BIN)/python benchmarks/run.py
 
 gpu-check: $(VENV)/package.stamp
@@ -44,6 +45,17 @@ $(VENV)/requirements.stamp: pyproject.toml constraints.txt
 	$(PIP_INSTALL) --group build --group lint
 	$(PIP_INSTALL) --no-build-isolation --only-deps '.[demo,test]'
 	touch $@
+
+# What the benchmarks hold pywatt against, in an environment of its own. A tool that cannot be installed
+# is left out of their table, with the reason from its log, and tried again the next time.
+PEER_TOOLS := carbontracker codecarbon zeus
+$(PEERS)/requirements.stamp: constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	for tool in $(PEER_TOOLS); do \
+	  echo "installing $$tool in $(notdir $(PEERS))"; \
+	  $(PEERS)/bin/python -m pip install --progress-bar off -c constraints.txt $$tool \
+	    >$(PEERS)/$$tool.log 2>&1 || failed=$$failed$$tool; \
+	done; [ -n "$$failed" ] || touch $@
 
 # Installed, not editable: what is tested is what a user gets. Without build isolation: which
 # variable constrains an isolated environment depends on pip's version, while here the build takes
@@ -108,4 +120,4 @@ wheel-test: wheel build/core
 	cd build && ../.venv-wheel/bin/pytest ../tests -m "not accuracy"
 
 clean:
-	rm -rf build dist .venv .venv-wheel
+	rm -rf build dist .venv .venv-wheel .venv-peers

@@ -1,4 +1,7 @@
-"""Speeds side by side, with their answers asserted: python benchmarks/run.py [--quick]."""
+"""Speeds, and energies of short windows, side by side: python benchmarks/run.py [--quick].
+
+Answers are asserted, and exit status 1 says that one is wrong or that pywatt missed a target.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable
 import hook_cost
 import import_time
 import integration
+import peers
 import readings
 import sampling
 import slowdown
@@ -79,7 +83,11 @@ def main() -> int:
                 rows += best_of_tries(measure, quick=quick)
             except WrongAnswerError as error:
                 wrong.append(f"wrong answer in {measure.__module__}: {error}")
+        status.update("measuring the energy of short windows, also by other tools")
+        comparison = peers.compare(quick=quick)
     console.print(table_of(rows, quick=quick))
+    console.print(comparison.table())
+    wrong += comparison.missed()
     if not quick:
         wrong += [
             f"missed in {TRIES} tries: {row.what}: {row.ours}, not {row.target.shown}"

@@ -6,6 +6,8 @@ from pywatt._core import ScriptedClock, ScriptedSensor, __version__
 from pywatt.attribution.public import Attribution, attribute, characterize
 from pywatt.attribution.result import SpanEnergy
 from pywatt.attribution.sensor_model import SensorModel
+from pywatt.comparison.public import compare
+from pywatt.comparison.result import Comparison
 from pywatt.errors import (
     ArgumentError,
     AttributionError,
@@ -17,17 +19,20 @@ from pywatt.errors import (
     ScoreDomainError,
     SensorError,
 )
+from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
 from pywatt.monitor import Monitor
+from pywatt.pareto import pareto_front
 from pywatt.results import LayerEnergy, Profile
 from pywatt.saved import load
-from pywatt.score import penalized_score, sam
+from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 
 if TYPE_CHECKING:
+    from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
 
@@ -36,6 +41,9 @@ __all__ = [
     "Attribution",
     "AttributionError",
     "BatchError",
+    "CallEnergy",
+    "CallWindow",
+    "Comparison",
     "CoverageError",
     "FileFormatError",
     "LayerEnergy",
@@ -58,19 +66,26 @@ __all__ = [
     "__version__",
     "attribute",
     "characterize",
+    "compare",
+    "cost",
+    "emissions",
     "estimated_cpu",
     "load",
     "measure",
+    "measure_call",
+    "netscore",
+    "pareto_front",
     "penalized_score",
     "profile",
     "sam",
+    "sapi",
     "sensors",
     "window",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
+    """Import what needs torch, or takes a while, only when it is asked for."""
     if name == "profile":
         from pywatt.loader_run import profile
 
@@ -79,4 +94,8 @@ def __getattr__(name: str) -> Any:
         from pywatt.profiler import Profiler
 
         return Profiler
+    if name in ("CallEnergy", "CallWindow", "measure_call"):
+        from pywatt import calls
+
+        return getattr(calls, name)
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

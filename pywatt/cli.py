@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pywatt.probe import Probe
     from pywatt.sensors import Discovery
 
+REGRESSION = 1
 USAGE_ERROR = 2
 _UNKNOWN_WIDTH = 100
 _LEAST_WIDTH = 40
@@ -43,6 +46,21 @@ Runs a command and prints its energy, mean and peak power and duration to standa
 command's output, signals and exit status are passed through (127: not found, 126: cannot be run).
 Meters cover the whole machine; where there is none, the CPU time of the command and its
 descendants gives an estimate, which is marked as one.
+"""
+
+_COMPARE = """\
+Holds saved profiles against the first of them, layer by layer. With --to, the files before it are
+repeated runs of the old, those after it of the new, and how much runs differ by themselves counts.
+--fail-over fails a build only where the energy rose by more than that, and by so much more that
+chance is an unlikely reason (2 standard deviations above the limit).
+Exit status: 0 fine; 1 an energy rose by more than allowed; 2 wrong usage, a file that cannot be
+read, or profiles that cannot be judged.
+"""
+
+_CALL = """\
+Calls a Python function again and again, with idle between, until the energy of one call is known,
+and prints it: also of calls far shorter than any sensor can see. Whatever the function does besides
+computing, it does each time. Windows marked by pywatt.window inside it have rows of their own.
 """
 
 
@@ -78,6 +96,10 @@ def _dispatch(given: list[str]) -> int:
         return _demo(options.save)
     if options.action == "sensors":
         return _sensors(options.sys_root, as_json=options.json, probe=options.probe)
+    if options.action == "compare":
+        return _compare(options)
+    if options.action == "call":
+        return _call(options)
     if options.command:
         run_parser.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not command:
@@ -136,7 +158,88 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     run.add_argument("--json", metavar="FILE", help="also write the figures there")
     run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
+
+    _add_compare(actions)
+    _add_call(actions)
     return parser, run
+
+
+def _add_compare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = actions.add_parser(
+        "compare",
+        help="what changed between saved profiles, and an exit status for CI",
+        description=_COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: pywatt compare old.json new.json --fail-over 5%%",
+    )
+    compare.add_argument("files", nargs="+", metavar="FILE", help="what Profile.save wrote")
+    compare.add_argument(
+        "--to", nargs="+", metavar="FILE", help="runs of the new; FILE ... are runs of the old"
+    )
+    compare.add_argument(
+        "--fail-over",
+        type=_percentage,
+        metavar="PERCENT",
+        help="exit with 1 where the total rose by more, such as 5%%",
+    )
+    compare.add_argument(
+        "--fail-layer-over",
+        type=_percentage,
+        metavar="PERCENT",
+        help="with --fail-over: also where a layer's own energy rose by more",
+    )
+    compare.add_argument(
+        "--run-spread",
+        type=_percentage,
+        metavar="PERCENT",
+        help="how much single runs of the same differ here, one standard deviation; default: what "
+        "a side of several runs shows",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _percentage(text: str) -> float:
+    """A share from a text such as 5%."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = math.nan
+    if not text.endswith("%") or not 0.0 <= percent < math.inf:
+        raise argparse.ArgumentTypeError(f"give a percentage of 0% or more, such as 5%, not {text}")
+    return percent / 100.0
+
+
+def _add_call(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = actions.add_parser(
+        "call",
+        help="the energy of one call of a Python function, however short",
+        description=_CALL,
+        epilog="example: pywatt call work.py:infer --arg 3 --arg name=value --budget 20",
+    )
+    call.add_argument(
+        "function", metavar="FUNCTION", help="module:function or path/to/file.py:function"
+    )
+    call.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="an argument, a Python literal or else text; NAME=VALUE gives it by name; can be "
+        "given several times",
+    )
+    call.add_argument(
+        "--budget", type=float, metavar="S", help="how long it may take in s; default: 10"
+    )
+    call.add_argument(
+        "--target", metavar="SHARE", help="standard deviation to reach; default: 2%%, or 0.02"
+    )
+    call.add_argument(
+        "--sensor",
+        action="append",
+        metavar="NAME",
+        help="what to read, as 'pywatt sensors' lists it; can be given several times",
+    )
+    call.add_argument("--json", action="store_true", help="print JSON instead of a report")
 
 
 def _demo(save: str | None) -> int:
@@ -217,6 +320,61 @@ def _run(
             raise
         _say(f"pywatt: error: {error}")  # the command's own failure is what the caller waits for
     return ran.exit_status
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pywatt.comparison.public import compare
+    from pywatt.renderers import comparison as renderer
+
+    over, layer_over = options.fail_over, options.fail_layer_over
+    if layer_over is not None and over is None:
+        raise ArgumentError("--fail-layer-over needs --fail-over, for the total")
+    try:
+        sides = (options.files, options.to) if options.to else options.files
+        compared = compare(*sides, run_spread=options.run_spread)
+    except OSError as error:
+        raise PywattError(f"{error.filename} cannot be read: {error.strerror}") from error
+    found = () if over is None else compared.regressions(over, layers_over=layer_over)
+    width = _width(sys.stdout)
+    if options.json:
+        judged = {"regressions": None if over is None else [one.to_dict() for one in found]}
+        _print(json.dumps(compared.to_dict() | judged, indent=2))
+    else:
+        _print(renderer.render(compared, width))
+        if over is not None:
+            _print("\n" + renderer.verdict(compared, found, over, width))
+    return REGRESSION if found else 0
+
+
+def _call(options: argparse.Namespace) -> int:
+    from pywatt.calls import CallEnergy
+    from pywatt.calls.measure import DEFAULT_BUDGET_S, DEFAULT_TARGET, measure_call
+    from pywatt.calls.named import arguments_of, function_named, share_of
+    from pywatt.renderers.call import render
+
+    target = DEFAULT_TARGET if options.target is None else share_of(options.target)
+    budget_s = DEFAULT_BUDGET_S if options.budget is None else options.budget
+    args, kwargs = arguments_of(options.arg)
+    # What the function prints must not come between the figures.
+    with contextlib.redirect_stdout(sys.stderr):
+        call = functools.partial(function_named(options.function), *args, **kwargs)
+        try:
+            found = measure_call(
+                call,
+                sensors=options.sensor or "auto",
+                target_rel_std=target,
+                budget_s=budget_s,
+            )
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, CallEnergy):
+                _say(render(partial, _width(sys.stderr)))
+            raise
+    if options.json:
+        _print(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print(render(found, _width(sys.stdout)))
+    return 0
 
 
 def _writable(name: str | None) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -20,10 +21,12 @@ from pywatt.attribution.source import (
     sources_of,
     total_energy,
     unknowns,
+    unresolved,
 )
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.interrupts import uninterrupted
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.quiet import BUDGET_S, wait_until_quiet
 from pywatt.renderers.encoding import encodable
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
@@ -51,12 +54,20 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
     the meter is slow; the block itself is not held up, and the figures wait for it when they are
     asked for. Measurements nest.
 
+    A block shorter than a few updates of its meter (100 ms on NVIDIA GPUs) is told apart from what
+    happens around it by ``quiet=True``; docs/short-runs.md says what to expect. Work that can be
+    repeated is measured better by repeating it.
+
     Args:
         sensors: ``auto`` (all meters of this machine; where there is none, the software estimate of
             the CPU), names from `pywatt.sensors()`, or sensor objects. Where GPUs have meters and
             the CPU has none, ``auto`` adds no estimate to what was measured, and a note says so:
             name ``cpu:estimated`` too to have it.
         rate_hz: readings a second, 1 to 10,000.
+        quiet: wait before the block and after it, for at most 5 s each, until slow meters show a
+            steady power, and take what they counted from the one to the other less that power in
+            the time outside of the block. The wait is not in `duration_s`. The work must be done
+            when the block ends: synchronize CUDA in it.
         clock: a `ScriptedClock` for tests.
 
     Raises:
@@ -69,9 +80,15 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         *,
         sensors: SensorChoice = "auto",
         rate_hz: float = DEFAULT_RATE_HZ,
+        quiet: bool = False,
         clock: _core.Clock | None = None,
     ) -> None:
-        self._options: dict[str, Any] = {"sensors": sensors, "rate_hz": rate_hz, "clock": clock}
+        self._options: dict[str, Any] = {
+            "sensors": sensors,
+            "rate_hz": rate_hz,
+            "quiet": quiet,
+            "clock": clock,
+        }
         # A rate out of range or an unknown sensor is told here, not amid the user's run.
         self._ready = [_open(**self._options)]
         self._entered = _Entered()
@@ -87,7 +104,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
             measurement._begin()
             return measurement
         except BaseException:
-            measurement._end()
+            measurement._end(wait=False)
             self._entered.stack.pop()
             raise
 
@@ -99,9 +116,9 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
     ) -> None:
         """End, also after an exception; what was measured until then is kept."""
         try:
-            self._entered.stack[-1]._end()
+            self._entered.stack[-1]._end(wait=error is None)
         except BaseException:
-            self._entered.stack[-1]._end()  # Ctrl-C came just before it was held back
+            self._entered.stack[-1]._end(wait=False)  # Ctrl-C came just before it was held back
             raise
         finally:
             self._entered.stack.pop()
@@ -135,7 +152,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
                 try:
                     measurement._end()
                 finally:
-                    measurement._end()  # Ctrl-C can come just before it is held back
+                    measurement._end(wait=False)  # Ctrl-C can come just before it is held back
                     measured.measurement = measurement  # type: ignore[attr-defined]  # set below
 
         measured.measurement = None  # type: ignore[attr-defined]  # a function has none
@@ -149,21 +166,26 @@ class _Entered(threading.local):
         self.stack: list[Measurement] = []
 
 
-def _open(sensors: SensorChoice, rate_hz: float, clock: _core.Clock | None) -> Measurement:
+def _open(
+    sensors: SensorChoice, rate_hz: float, quiet: bool, clock: _core.Clock | None
+) -> Measurement:
     selection = select(sensors)
-    return Measurement(Monitor(selection.sensors, rate_hz=rate_hz, clock=clock), selection.notes)
+    monitor = Monitor(selection.sensors, rate_hz=rate_hz, clock=clock)
+    return Measurement(monitor, selection.notes, quiet=quiet)
 
 
 class Measurement:
     """What `measure` found. Figures are None where nothing could be measured; `notes` say why."""
 
-    def __init__(self, monitor: Monitor, notes: tuple[str, ...]) -> None:
+    def __init__(self, monitor: Monitor, notes: tuple[str, ...], *, quiet: bool = False) -> None:
         self._monitor = monitor
         self._selection_notes = notes
         self._recorder = _core.SpanRecorder(monitor.clock)
         self._window_names: list[str] = []
         self._start_s: float | None = None
         self._end_s: float | None = None
+        self._quiet = quiet
+        self._restless: tuple[str, ...] = ()  # when it was waited for quiet in vain
         self._energies: _Energies | None = None
 
     @property
@@ -174,17 +196,33 @@ class Measurement:
     def _begin(self) -> None:
         with uninterrupted():
             self._monitor.__enter__()
+        self._wait_until_quiet("before", -math.inf)
+        with uninterrupted():
             windows.activate(self)
             self._start_s = self._monitor.clock.now_s()
 
-    def _end(self) -> None:
+    def _end(self, *, wait: bool = True) -> None:
+        """End the block; `wait` for quiet after it, where that was asked for."""
         with uninterrupted():
             if self._end_s is not None:
                 return
             self._end_s = self._monitor.clock.now_s()
             windows.deactivate(self)
             self._recorder.close_all()
-            self._monitor.stop_after(self._end_s)
+            wait = wait and self._quiet and self._start_s is not None
+            # Whatever interrupts the wait, sampling ends.
+            self._monitor.stop_after(self._end_s + (BUDGET_S if wait else 0.0))
+        self._quiet = wait
+        if wait:
+            self._wait_until_quiet("after", self._end_s)
+            self._monitor.stop()
+
+    def _wait_until_quiet(self, when: str, since_s: float) -> None:
+        if self._quiet and not wait_until_quiet(self._monitor, since_s):
+            self._restless += (
+                f"the power did not stand still within {BUDGET_S:g} s {when} the block: its energy "
+                "is found as without quiet=True",
+            )
 
     def open_window(self, name: str) -> Callable[[], None]:
         """Open a named window inside this measurement; returns what closes it."""
@@ -210,7 +248,14 @@ class Measurement:
         end_s = self._end_s if self._end_s is not None else self._monitor.clock.now_s()
         traces, notes = self._monitor.read()
         infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        found = _Energies.of(traces, infos, start_s, end_s, (*self._selection_notes, *notes))
+        found = _Energies.of(
+            traces,
+            infos,
+            start_s,
+            end_s,
+            (*self._selection_notes, *self._restless, *notes),
+            quiet=ended and self._quiet and not self._restless,
+        )
         if ended:
             self._energies = found
         return found
@@ -324,13 +369,21 @@ class _Energies:
         start_s: float,
         end_s: float,
         notes: tuple[str, ...],
+        *,
+        quiet: bool,
     ) -> _Energies:
         sources = sources_of(traces, infos)
         sensor_notes = [f"{n}: {t.sensor.note}" for n, t in traces.items() if t.sensor.note]
         return cls(
             traces,
             sources,
-            total_energy(sources, start_s, end_s),
-            energy_by_sensor(traces, infos, start_s, end_s),
-            (*notes, *unknowns(sources, start_s, end_s), *sensor_notes, *caveats(sources)),
+            total_energy(sources, start_s, end_s, quiet=quiet),
+            energy_by_sensor(traces, infos, start_s, end_s, quiet=quiet),
+            (
+                *notes,
+                *unknowns(sources, start_s, end_s),
+                *unresolved(sources, start_s, end_s, quiet=quiet),
+                *sensor_notes,
+                *caveats(sources),
+            ),
         )

@@ -23,8 +23,9 @@ from pywatt.hooks import ModuleHooks
 from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.progress import progress_bar
 from pywatt.recording import Recording, Shared, share, with_replay, without_advice
-from pywatt.replay import Replay, replay_progress
+from pywatt.replay.runner import Replay
 from pywatt.results import Profile
 from pywatt.sensors import Selection, SensorChoice, select
 from pywatt.warmup import warm_up
@@ -266,7 +267,7 @@ class Profiler:
         spans = hooks.spans(hooks.devices)
         times, paths, names = PathTimes.of(spans), spans.paths, len(hooks.entries)
         devices = {one.source.name: one.devices for one in shared}
-        with replay_progress(budget_s, progress) as advance:
+        with progress_bar("replaying", round(budget_s), progress) as advance:
             replayed = Replay(
                 hooks.entries,
                 run_pass,

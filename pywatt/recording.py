@@ -12,7 +12,9 @@ from pywatt.attribution.source import Source, sources_of
 from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
-from pywatt.replay import Closure, Replayed, close, fitted_total
+from pywatt.replay.closing import Closure, close
+from pywatt.replay.findings import Replayed
+from pywatt.replay.run_total import fitted_total
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
 

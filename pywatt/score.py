@@ -66,10 +66,84 @@ def penalized_score(
     return reward / math.log10(10.0 + energy_j / reference_j)
 
 
-def _require_common(accuracy: float, alpha: float, beta: float) -> None:
+def sapi(
+    accuracy: float,
+    energy_j: float,
+    parameters: float,
+    *,
+    alpha: float = 1 / 2,
+    beta: float = 1 / 3,
+    gamma: float = 1 / 6,
+) -> float:
+    """SAPI: accuracy**alpha / (log10(mJ per sample)**beta * log10(parameters)**gamma).
+
+    Source: arXiv 2610.10324, as quoted by others. Whether its performance is a fraction or percent
+    is not known here; that scales all scores alike and changes no ranking.
+
+    Args:
+        accuracy: a fraction in [0, 1], not percent.
+        energy_j: J per sample; more than 1 mJ, where the formula has a pole.
+        parameters: how many the model has; more than 1, for the same reason.
+        alpha: how strongly high accuracy is rewarded, 0 or more.
+        beta: how strongly energy is penalized, 0 or more.
+        gamma: how strongly size is penalized, 0 or more.
+
+    Raises:
+        ScoreDomainError: for anything outside these ranges.
+    """
+    _require_common(accuracy, alpha, beta, gamma)
+    if not (math.isfinite(energy_j) and energy_j > 1e-3):
+        raise ScoreDomainError(
+            f"SAPI needs a finite energy above 1 mJ per sample, not {1e3 * energy_j:.4g} mJ: "
+            "at 1 mJ its logarithm is zero; use penalized_score"
+        )
+    if not (math.isfinite(parameters) and parameters > 1):
+        raise ScoreDomainError(f"SAPI needs more than one parameter, not {parameters}")
+    reward: float = accuracy**alpha
+    penalty: float = math.log10(1e3 * energy_j) ** beta * math.log10(parameters) ** gamma
+    return reward / penalty
+
+
+def netscore(
+    accuracy: float,
+    parameters: float,
+    macs: float,
+    *,
+    alpha: float = 2.0,
+    beta: float = 0.5,
+    gamma: float = 0.5,
+) -> float:
+    """NetScore: 20 * log10(percent**alpha / (millions of parameters**beta * G-MACs**gamma)).
+
+    Source: Wong, "NetScore", arXiv 1806.05512, with the units in which it is commonly computed. It
+    knows no measured energy: multiply-accumulates stand in for it.
+
+    Args:
+        accuracy: a fraction in (0, 1], not percent: the logarithm of 0 is not defined.
+        parameters: how many the model has; more than 0.
+        macs: multiply-accumulates for one sample; half as many as FLOPs. More than 0.
+        alpha: how strongly high accuracy is rewarded, 0 or more.
+        beta: how strongly size is penalized, 0 or more.
+        gamma: how strongly computation is penalized, 0 or more.
+
+    Raises:
+        ScoreDomainError: for anything outside these ranges.
+    """
+    _require_common(accuracy, alpha, beta, gamma)
+    for name, number in (("accuracy", accuracy), ("parameters", parameters), ("macs", macs)):
+        if not (math.isfinite(number) and number > 0.0):
+            raise ScoreDomainError(f"NetScore needs finite {name} of more than 0, not {number}")
+    return 20.0 * (
+        alpha * math.log10(100.0 * accuracy)
+        - beta * math.log10(parameters / 1e6)
+        - gamma * math.log10(macs / 1e9)
+    )
+
+
+def _require_common(accuracy: float, alpha: float, beta: float, gamma: float = 0.0) -> None:
     if not 0.0 <= accuracy <= 1.0:  # also refuses NaN
         hint = f"; is it percent? Then give {accuracy / 100:g}" if 1.0 < accuracy <= 100.0 else ""
         raise ScoreDomainError(f"accuracy must be a fraction from 0 to 1, not {accuracy}{hint}")
-    for name, exponent in (("alpha", alpha), ("beta", beta)):
+    for name, exponent in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not (math.isfinite(exponent) and exponent >= 0.0):
             raise ScoreDomainError(f"{name} must be finite and 0 or more, not {exponent}")

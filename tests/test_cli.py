@@ -253,7 +253,7 @@ def test_the_figures_are_shown_on_the_narrowest_terminal(columns):
 
 
 def test_help_has_an_example():
-    for arguments in ([], ["demo"], ["sensors"], ["run"]):
+    for arguments in ([], ["demo"], ["sensors"], ["compare"], ["run"]):
         shown = pywatt(*arguments, "--help")
         assert shown.returncode == 0
         assert "example: pywatt" in shown.stdout

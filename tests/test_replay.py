@@ -19,11 +19,12 @@ from pywatt import _core
 from pywatt.attribution.result import PathTimes, WindowEnergy
 from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, Readings
-from pywatt.replay.calls import Intercept, NotRepeatable, Repeater
+from pywatt.replay.calls import Intercept, Repeater
 from pywatt.replay.closing import NameEnergies, close
 from pywatt.replay.drift import fit_levels
 from pywatt.replay.energies import BlockEnergies, solve
 from pywatt.replay.equal import work_of
+from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.rounds import combine, next_round
 from pywatt.replay.state import copy_tensors
 from pywatt.spans import CallPaths
@@ -126,7 +127,8 @@ def test_no_readings_tell_nothing():
 
 def test_the_spread_of_blocks_is_the_uncertainty():
     blocks = [Block(0, np.array([float(b), b + 1.0]), np.array([0.0, 10.0])) for b in range(4)]
-    energies = BlockEnergies(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 1e-3), IDLE_W, 0.1)
+    call_j = np.array([1.0, 1.1, 0.9, 1.0])
+    energies = BlockEnergies(call_j, np.full(4, 1e-3), IDLE_W, 0.1, np.zeros(4))
     found = combine(blocks, energies, 2)
     assert found.call_j[0] == pytest.approx(1.0)
     # Alone, the pool is its own: the square root of 0.02 / 3, over 4 blocks. A search finds it.
@@ -167,7 +169,7 @@ def test_a_block_that_mostly_waited_does_not_count():
     blocks[3] = Block(0, np.array([3, 3.05]), np.array([0.0, 1.0]))
     call_j = np.full(8, 1e-5) * (1.0 + 0.01 * np.array([1, -1, 1, 0, -1, 1, -1, 0]))
     call_j[3] = 0.05
-    told = BlockEnergies(call_j, np.full(8, 1e-7), IDLE_W, 0.0)
+    told = BlockEnergies(call_j, np.full(8, 1e-7), IDLE_W, 0.0, np.zeros(8))
     found = combine(blocks, told, 1)
     assert found.call_j[0] == pytest.approx(1e-5, rel=0.02)
     assert found.call_j_std[0] < 1e-6

@@ -116,6 +116,24 @@ TEST(mig_instances_have_no_power_of_their_own) {
   CHECK(power_usage(instance) == NVML_ERROR_INVALID_ARGUMENT);
 }
 
+TEST(what_other_tools_ask_for_is_answered) {
+  const Simulation simulation(10.0);
+  const nvmlDevice_t device = simulation.handle();
+  nvmlUtilization_t utilization{9, 9};
+  CHECK(nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS);
+  CHECK(utilization.gpu == 0 && utilization.memory == 0);
+  CHECK(simulated_nvml_set_power(0, 300.0) == 0);
+  CHECK(nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS && utilization.gpu == 100);
+  nvmlComputeMode_t mode = NVML_COMPUTEMODE_PROHIBITED;
+  CHECK(nvmlDeviceGetComputeMode(device, &mode) == NVML_SUCCESS && mode == NVML_COMPUTEMODE_DEFAULT);
+  nvmlC2cModeInfo_v1_t c2c{9};
+  CHECK(nvmlDeviceGetC2cModeInfoV(device, &c2c) == NVML_SUCCESS && c2c.isC2cEnabled == 0);
+  unsigned compute = 9, graphics = 9;
+  CHECK(nvmlDeviceGetComputeRunningProcesses_v3(device, &compute, nullptr) == NVML_SUCCESS && compute == 0);
+  CHECK(nvmlDeviceGetGraphicsRunningProcesses_v3(device, &graphics, nullptr) == NVML_SUCCESS);
+  CHECK(graphics == 0);
+}
+
 TEST(a_hanging_device_holds_up_only_its_own_readers) {
   const Simulation simulation(10.0, 2);
   const nvmlDevice_t device = simulation.handle(0), other = simulation.handle(1);

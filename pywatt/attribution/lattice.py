@@ -12,10 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pywatt.attribution.change_instants import ChangeInstants
+from pywatt.attribution.edge import STEADY_STD, Level, part_of_interval, short_window
 from pywatt.attribution.result import WindowEnergy
+from pywatt.attribution.update_lattice import rough_period_s
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
+
+
+# The last so many changes tell a period: what is known does not grow with the trace, the cost does.
+PERIOD_CHANGES = 200
 
 
 def poll_period_s(trace: Trace) -> float:
@@ -28,9 +35,9 @@ def poll_period_s(trace: Trace) -> float:
 def update_period_s(trace: Trace) -> float | None:
     """Time between fresh values of a trace in s; None where it moved too little to tell.
 
-    The sensor's own word where it has one, else the time between changes. Fresh values that happen
-    to repeat look like longer gaps, and a late reading makes one gap shorter and another longer,
-    hence a low quantile.
+    The sensor's own word where it has one, else the period of its lattice, else (too few changes,
+    or none that keep a period) a low quantile of the time between changes: fresh values that happen
+    to repeat look like longer gaps.
     """
     polls_s = poll_period_s(trace)
     declared_s = trace.sensor.update_period_s
@@ -39,10 +46,12 @@ def update_period_s(trace: Trace) -> float | None:
     if trace.quality is None:
         # Given by the user, not sampled: every reading counts as fresh.
         return polls_s
-    gaps_s = np.diff(trace.changed_s)
-    return (
-        max(float(np.quantile(gaps_s, 0.1, method="lower")), polls_s) if len(gaps_s) >= 2 else None
-    )
+    few = slice(-PERIOD_CHANGES, None)
+    period_s = rough_period_s(trace.run_last_s[:-1][few], trace.run_first_s[1:][few])
+    gaps_s = np.diff(trace.changed_s[few])
+    if period_s is None and len(gaps_s) >= 2:
+        period_s = float(np.quantile(gaps_s, 0.1, method="lower"))
+    return None if period_s is None else max(period_s, polls_s)
 
 
 def is_fine(trace: Trace) -> bool:
@@ -59,49 +68,13 @@ UNKNOWN_DELAY_S = 0.1
 NEAR_INTERVALS = 4
 WIDE_INTERVALS = 20
 
-# No load is steadier than this, one standard deviation as a share of its power.
-STEADY_STD = 0.005
+# In a quiet window idle is judged from so many intervals on either side of it.
+QUIET_INTERVALS = 4
 
-# How likely the load changes at a window's edge itself: nearly always where one side's power is
-# never seen on the other, since the user's work begins and ends there; else seldom.
-PRIOR_DISTINCT = 0.95
-PRIOR_ALIKE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """Power on one side of an edge in W.
-
-    Attributes:
-        power_w: mean over what is nearest to the edge.
-        near_std_w: one standard deviation of the power over a part of an interval, close by.
-        wide_std_w: the same over a longer time.
-        low_w: lowest power seen on this side.
-        high_w: highest power seen on this side.
-    """
-
-    power_w: float
-    near_std_w: float
-    wide_std_w: float
-    low_w: float
-    high_w: float
-
-    @classmethod
-    def steady(cls, power_w: float) -> _Level:
-        """A power that was seen once."""
-        std_w = STEADY_STD * abs(power_w)
-        return cls(power_w, std_w, std_w, power_w, power_w)
-
-    @classmethod
-    def unknown_beside(cls, other: _Level | None) -> _Level:
-        """A power of which only the other side of the edge is known: half of it, give or take."""
-        half_w = 0.5 * other.power_w if other is not None else 0.0
-        return cls(half_w, half_w, half_w, half_w, half_w)
-
-    def holds(self, power_w: float) -> bool:
-        """Tell whether such a power was seen on this side."""
-        margin_w = 0.05 * self.high_w
-        return self.low_w - margin_w <= power_w <= self.high_w + margin_w
+# None of a quiet window may be missed: a moment is nearly always within so many of its standard
+# deviations, and nothing says that a counter shows by then all that it has counted.
+SURE_STDS = 4.0
+COUNTING_S = 0.003
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,72 +83,160 @@ class LatticeCurve:
 
     Attributes:
         time_s: the moments, growing, at least two.
+        timing_s: one standard deviation of each.
         energy_j: energy up to each.
-        timing_s: how well the moments are known, one standard deviation.
+        step_s: time from one of the moments to the next.
         unseen_std_w: standard deviation of the mean power of one interval; 0 for a counter.
+        resolution_j: smallest step of the energy.
         reading_s: when power was read beside; empty where it was not.
         reading_w: what was read then.
+        instants: what can tell the moments better where it is asked to, in place; None: nothing.
     """
 
     time_s: FloatArray
+    timing_s: FloatArray
     energy_j: FloatArray
-    timing_s: float
+    step_s: float
     unseen_std_w: float
+    resolution_j: float
     reading_s: FloatArray
     reading_w: FloatArray
+    instants: ChangeInstants | None = None
 
-    def window(self, start_s: float, end_s: float) -> WindowEnergy:
-        """Energy of a window, with the standard deviation that its two edges have."""
-        first_j, first_std = self._at(start_s)
-        last_j, last_std = self._at(end_s)
-        edges_std = float(np.hypot(first_std, last_std))
+    def window(self, start_s: float, end_s: float, *, quiet: bool = False) -> WindowEnergy:
+        """Energy of a window, with the standard deviation that its two edges have.
+
+        Args:
+            start_s: its beginning.
+            end_s: its end.
+            quiet: steady idle was all that there was around it, for some intervals on either side.
+        """
+        if end_s <= start_s:
+            return WindowEnergy(0.0, 0.0)
+        if self.instants is not None:
+            self.instants.sharpen(start_s)
+            self.instants.sharpen(end_s)
+        first, last = self._interval(start_s), self._interval(end_s)
+        if start_s < self.time_s[0] or end_s > self.time_s[-1]:
+            found = self._between_edges(start_s, end_s, 0, self._intervals)
+        elif quiet and (wide := self._touched(start_s, end_s)) is not None:
+            found = self._across(start_s, end_s, *wide)
+        elif last - first <= 1:
+            found = self._short(start_s, end_s, first, last)
+        else:
+            found = self._between_edges(start_s, end_s, first, last)
         # Intervals whose mean is not known exactly err independently of one another.
-        step_s = float(np.median(np.diff(self.time_s)))
-        unseen_std = self.unseen_std_w * float(np.sqrt(max(0.0, end_s - start_s) * step_s))
-        return WindowEnergy(last_j - first_j, float(np.hypot(edges_std, unseen_std)))
+        duration_s = end_s - start_s
+        unseen_std = self.unseen_std_w * float(np.sqrt(duration_s * self.step_s))
+        if self.unseen_std_w > 0.0 and duration_s < self.step_s:
+            # Perhaps no reading has seen it: then it can be anything up to what others were.
+            unseen_std = max(unseen_std, float(np.max(self.reading_w)) * duration_s)
+        resolution_std = self.resolution_j / np.sqrt(6.0)
+        std_j = np.hypot(found.energy_j_std, np.hypot(unseen_std, resolution_std))
+        return WindowEnergy(found.energy_j, float(std_j))
 
-    def _at(self, time_s: float) -> tuple[float, float]:
-        """Energy up to a moment, and its standard deviation."""
-        last = len(self.time_s) - 1
+    @property
+    def _intervals(self) -> int:
+        return len(self.time_s) - 1
+
+    def _interval(self, time_s: float) -> int:
+        """Interval that a moment lies in; the first or the last for one beyond."""
+        k = int(np.searchsorted(self.time_s, time_s, side="right")) - 1
+        return min(max(k, 0), self._intervals - 1)
+
+    def _between_edges(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
+        """Energy of a window of several intervals: what lies between its edges, each by itself."""
+        first_j, first_std = self._at(start_s, 0, last)
+        last_j, last_std = self._at(end_s, first + 1, self._intervals)
+        return WindowEnergy(last_j - first_j, float(np.hypot(first_std, last_std)))
+
+    def _short(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
+        """Energy of a window that no whole interval is inside of."""
+        knots_s = self.time_s[first : last + 2]
+        edges_s = np.clip(knots_s, start_s, end_s)
+        interval_j = np.diff(self.energy_j[first : last + 2])
+        found = short_window(
+            (start_s - knots_s[0], knots_s[-1] - end_s),
+            np.diff(edges_s),
+            interval_j,
+            self._before(first, 0),
+            self._after(last, self._intervals),
+        )
+        around_w = np.max(interval_j / np.diff(knots_s))
+        timing_std = around_w * np.linalg.norm(self.timing_s[first : last + 2])
+        return WindowEnergy(found.energy_j, float(np.hypot(found.energy_j_std, timing_std)))
+
+    def _touched(self, start_s: float, end_s: float) -> tuple[int, int] | None:
+        """First and last interval that a window may touch; None without enough of them around."""
+        first, last = self._interval(start_s), self._interval(end_s)
+        margin_s = COUNTING_S + SURE_STDS * float(np.max(self.timing_s[first : last + 2]))
+        first, last = self._interval(start_s - margin_s), self._interval(end_s + margin_s)
+        around = min(first, self._intervals - 1 - last)
+        return (first, last) if around >= QUIET_INTERVALS else None
+
+    def _across(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
+        """Energy of all intervals that a window touches, less idle in the rest of them.
+
+        Idle wanders: what it was in a part of an interval is known from whole intervals only.
+        """
+        outside_s = np.array([start_s - self.time_s[first], self.time_s[last + 1] - end_s])
+        after = last + 1 + np.arange(QUIET_INTERVALS)
+        idle_w = self._powers_w(np.array([first - 1 - np.arange(QUIET_INTERVALS), after]))
+        level_w = np.mean(idle_w, axis=1)
+        spread_var = np.sum((idle_w - level_w[:, None]) ** 2) / (2 * (QUIET_INTERVALS - 1))
+        var = spread_var * np.sum(outside_s * self.step_s + outside_s**2 / QUIET_INTERVALS)
+        timing_j = level_w * self.timing_s[[first, last + 1]]
+        energy_j = self.energy_j[last + 1] - self.energy_j[first] - level_w @ outside_s
+        return WindowEnergy(float(energy_j), float(np.sqrt(var + timing_j @ timing_j)))
+
+    def _at(self, time_s: float, since: int, until: int) -> tuple[float, float]:
+        """Energy up to a moment, and its deviation; from intervals since and before others."""
+        last = self._intervals
         if time_s < self.time_s[0]:
-            return self._beyond(0, time_s, self._before(0) or self._after(-1))
+            return self._beyond(0, time_s, self._before(0, 0) or self._after(-1, last))
         if time_s > self.time_s[last]:
-            return self._beyond(last, time_s, self._after(last - 1) or self._before(last))
-        k = min(int(np.searchsorted(self.time_s, time_s, side="right")) - 1, last - 1)
+            return self._beyond(last, time_s, self._after(last - 1, last) or self._before(last, 0))
+        k = self._interval(time_s)
         step_s = float(self.time_s[k + 1] - self.time_s[k])
         into_s = time_s - float(self.time_s[k])
         step_j = float(self.energy_j[k + 1] - self.energy_j[k])
-        part_j, part_std = _part_of_interval(
-            step_j, step_s, into_s, self._before(k), self._after(k)
+        part_j, part_std = part_of_interval(
+            step_j, step_s, into_s, self._before(k, since), self._after(k, until)
         )
-        timing_std = abs(step_j / step_s) * self.timing_s
+        # The later the interval is thought to have begun, the less of it is before the moment.
+        timing_s = float(np.hypot(*self.timing_s[k : k + 2]))
+        timing_std = abs(step_j / step_s) * timing_s
         return float(self.energy_j[k]) + part_j, float(np.hypot(part_std, timing_std))
 
-    def _before(self, k: int) -> _Level | None:
+    def _before(self, k: int, since: int) -> Level | None:
         """Power just before interval k."""
-        if k > 0:
-            return self._level(np.arange(k - 1, max(-1, k - 1 - WIDE_INTERVALS), -1))
+        if k > since:
+            return self._level(np.arange(k - 1, max(since - 1, k - 1 - WIDE_INTERVALS), -1))
         # Nothing moved before: what the power sensor showed first was published before the start.
-        return _Level.steady(float(self.reading_w[0])) if len(self.reading_w) else None
+        return Level.steady(float(self.reading_w[0])) if len(self.reading_w) else None
 
-    def _after(self, k: int) -> _Level | None:
+    def _after(self, k: int, until: int) -> Level | None:
         """Power just after interval k."""
-        intervals = len(self.time_s) - 1
-        if k + 1 < intervals:
-            return self._level(np.arange(k + 1, min(intervals, k + 1 + WIDE_INTERVALS)))
+        if k + 1 < until:
+            return self._level(np.arange(k + 1, min(until, k + 1 + WIDE_INTERVALS)))
         index = int(np.searchsorted(self.reading_s, self.time_s[-1], side="right"))
-        return _Level.steady(float(self.reading_w[index])) if index < len(self.reading_w) else None
+        return Level.steady(float(self.reading_w[index])) if index < len(self.reading_w) else None
 
-    def _level(self, intervals: npt.NDArray[np.int_]) -> _Level:
-        """Power of the first of these intervals, the nearest, and how much it varies over them."""
+    def _powers_w(self, intervals: npt.NDArray[np.int_]) -> FloatArray:
+        """Mean power of each interval."""
         steps_s = self.time_s[intervals + 1] - self.time_s[intervals]
-        powers_w = (self.energy_j[intervals + 1] - self.energy_j[intervals]) / steps_s
+        powers_w: FloatArray = (self.energy_j[intervals + 1] - self.energy_j[intervals]) / steps_s
+        return powers_w
+
+    def _level(self, intervals: npt.NDArray[np.int_]) -> Level:
+        """Power of the first of these intervals, the nearest, and how much it varies over them."""
+        powers_w = self._powers_w(intervals)
         power_w = float(powers_w[0])
         near_std_w = self._spread_w(intervals[:NEAR_INTERVALS], powers_w[:NEAR_INTERVALS])
         wide_std_w = self._spread_w(intervals, powers_w)
         seen_w = np.concatenate((powers_w, self._readings_in(intervals)))
         least_w = STEADY_STD * abs(power_w)
-        return _Level(
+        return Level(
             power_w,
             max(near_std_w, least_w),
             max(wide_std_w, least_w),
@@ -197,70 +258,23 @@ class LatticeCurve:
         return max(spread_w, float(np.std(readings_w)), hidden_w)
 
     def _readings_in(self, intervals: npt.NDArray[np.int_]) -> FloatArray:
-        """What the power sensor showed at the end of each interval, so far as it had begun."""
-        index = np.searchsorted(self.reading_s, self.time_s[intervals + 1], side="right") - 1
-        return self.reading_w[index[index > 0]]
+        """What the power sensor showed at the end of each interval, so far as it had begun.
 
-    def _beyond(self, knot: int, time_s: float, level: _Level | None) -> tuple[float, float]:
+        What it showed first had been published before, and counts where it stood for an interval.
+        """
+        index = np.searchsorted(self.reading_s, self.time_s[intervals + 1], side="right") - 1
+        if len(self.reading_s) > 0:
+            index[(index == 0) & (self.time_s[intervals] < self.reading_s[0])] = -1
+        shown_w: FloatArray = self.reading_w[index[index >= 0]]
+        return shown_w
+
+    def _beyond(self, knot: int, time_s: float, level: Level | None) -> tuple[float, float]:
         """Go on from the first or last known moment with a power seen near it."""
         away_s = time_s - float(self.time_s[knot])
-        near = level or _Level.steady(0.0)
+        near = level or Level.steady(0.0)
         doubt_w = max(near.wide_std_w, 0.3 * abs(near.power_w))
-        std_j = float(np.hypot(near.power_w * self.timing_s, doubt_w * away_s))
+        std_j = float(np.hypot(near.power_w * self.timing_s[knot], doubt_w * away_s))
         return float(self.energy_j[knot]) + near.power_w * away_s, std_j
-
-
-def _part_of_interval(
-    step_j: float, step_s: float, into_s: float, before: _Level | None, after: _Level | None
-) -> tuple[float, float]:
-    """Energy of the first `into_s` of an interval whose whole energy is known; and its deviation.
-
-    Two explanations are weighed by how well they fit the known energy. Either the load changed at
-    the edge itself, since that is where the user's work begins and ends: then both sides go on as
-    they were seen, each as far as it is steady. Or it stepped from one side's power to the other's
-    at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
-    Phys. 83, 1989).
-    """
-    rest_s = step_s - into_s
-    linear_j = step_j * into_s / step_s
-    if before is None and after is None:
-        return linear_j, abs(step_j) / 6.0
-    before = before or _Level.unknown_beside(after)
-    after = after or _Level.unknown_beside(before)
-    distinct = not (before.holds(after.power_w) or after.holds(before.power_w))
-    prior = PRIOR_DISTINCT if distinct else PRIOR_ALIKE
-    # A load that goes on across the edge varies on both sides alike, though one may show little.
-    alike_std_w = max(before.near_std_w, after.near_std_w)
-    before_std_w = before.wide_std_w if distinct else alike_std_w
-    after_std_w = after.wide_std_w if distinct else alike_std_w
-    first_var = (before_std_w * into_s) ** 2
-    rest_var = (after_std_w * rest_s) ** 2
-    var = first_var + rest_var
-    missing_j = step_j - before.power_w * into_s - after.power_w * rest_s
-    at_edge_j = before.power_w * into_s + (missing_j * first_var / var if var > 0 else 0.0)
-    at_edge_var = first_var * rest_var / var if var > 0 else 0.0
-    at_edge_fit = 0.0
-    if var > 0:
-        at_edge_fit = prior * np.exp(-(missing_j**2) / (2 * var)) / np.sqrt(2 * np.pi * var)
-
-    change_w = before.power_w - after.power_w
-    elsewhere_fit = 0.0
-    elsewhere_j = linear_j
-    if change_w != 0.0:
-        switch_s = (step_j - after.power_w * step_s) / change_w
-        if 0.0 <= switch_s <= step_s:
-            elsewhere_fit = (1.0 - prior) / (abs(change_w) * step_s)
-            elsewhere_j = before.power_w * min(into_s, switch_s)
-            elsewhere_j += after.power_w * max(0.0, into_s - switch_s)
-    if at_edge_fit + elsewhere_fit < 1e-12:
-        # Something short happened in the interval, and nothing tells when: spread it evenly.
-        spread_w = abs(missing_j) / step_s + before_std_w + after_std_w
-        return linear_j, float(spread_w * step_s / 4.0)
-    share = at_edge_fit / (at_edge_fit + elsewhere_fit)
-    part_j = share * at_edge_j + (1.0 - share) * elsewhere_j
-    var_j = share * at_edge_var + (1.0 - share) * min(first_var, rest_var)
-    var_j += share * (1.0 - share) * (at_edge_j - elsewhere_j) ** 2
-    return float(part_j), float(np.sqrt(var_j))
 
 
 def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
@@ -268,24 +282,32 @@ def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
 
     None where the counter never moved and nothing says that it should have.
     """
-    timing_s = float(poll_period_s(counter) / np.sqrt(12.0))
     reading_s = power.run_first_s if power is not None else np.zeros(0)
     reading_w = power.run_value if power is not None else np.zeros(0)
-    moves_s = counter.changed_s
-    if len(moves_s) == 0:
+    resolution_j = counter.sensor.resolution
+    moves = len(counter.changed_s)
+    if moves == 0:
         declared_s = counter.sensor.update_period_s
         if declared_s is None or counter.duration_s < 3.0 * declared_s:
             return None
-        ends_s = counter.time_s[[0, -1]]
-        return LatticeCurve(ends_s, np.zeros(2), timing_s, 0.0, reading_s, reading_w)
-    period_s = update_period_s(counter)
-    if period_s is None:
-        # One or two moves: nothing says how long before them the first reading was published.
-        period_s = float(moves_s[-1] - counter.start_s) / len(moves_s)
-    # What the first reading showed was published one period before the first move.
-    times_s = np.concatenate(([moves_s[0] - period_s], moves_s))
-    energy_j = counter.run_value - counter.run_value[0]
-    return LatticeCurve(times_s, energy_j, timing_s, 0.0, reading_s, reading_w)
+        ends_s, none = counter.time_s[[0, -1]], np.zeros(2)
+        return LatticeCurve(
+            ends_s, none, none, counter.duration_s, 0.0, resolution_j, reading_s, reading_w
+        )
+    # One or two moves: nothing says how long before them the first reading was published.
+    period_s = update_period_s(counter) or float(counter.changed_s[-1] - counter.start_s) / moves
+    instants = ChangeInstants(counter, period_s)
+    return LatticeCurve(
+        instants.time_s,
+        instants.std_s,
+        counter.run_value - counter.run_value[0],
+        period_s,
+        0.0,
+        resolution_j,
+        reading_s,
+        reading_w,
+        instants,
+    )
 
 
 def power_curve(power: Trace) -> LatticeCurve | None:
@@ -309,7 +331,13 @@ def power_curve(power: Trace) -> LatticeCurve | None:
     # How much of each period a value is the mean of is not known: it may be a small part.
     mean_w = np.average(values_w, weights=np.diff(times_s))
     unseen_w = np.sqrt(np.average((values_w - mean_w) ** 2, weights=np.diff(times_s)))
-    timing_s = float(period_s / np.sqrt(12.0))
     return LatticeCurve(
-        times_s, energy_j, timing_s, float(unseen_w), power.run_first_s, power.run_value
+        times_s,
+        np.full(len(times_s), period_s / np.sqrt(12.0)),
+        energy_j,
+        period_s,
+        float(unseen_w),
+        0.0,
+        power.run_first_s,
+        power.run_value,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pywatt.attribution.lattice import (
     UNKNOWN_DELAY_S,
+    LatticeCurve,
     counter_curve,
     is_fine,
     poll_period_s,
@@ -26,11 +28,14 @@ ADDED_DOMAINS = frozenset({"gpu", "package", "dram"})
 # Counter and power of one source may differ by so much without a note.
 MAX_DISAGREEMENT = 0.03
 
+# A window that is known no better than this share of its energy, and short, is not resolved.
+MAX_UNRESOLVED_STD = 0.1
+
 # A busy machine can delay the reading at a window's edge by as much.
 MAX_EDGE_GAP_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """One thing whose power is metered: its power trace, its energy counter, or both.
 
@@ -54,6 +59,31 @@ class Source:
         if self.silent is not None:
             return self.silent
         return self.traces[0].sensor
+
+    @cached_property
+    def _counted(self) -> Trace | LatticeCurve | None:
+        """What the counter tells: itself where it is fine, else a curve through its moves."""
+        if self.counter is None or is_fine(self.counter):
+            return self.counter
+        return counter_curve(self.counter, self.power)
+
+    @cached_property
+    def _metered(self) -> Trace | LatticeCurve | None:
+        """What the power tells: itself where it is fine, else a curve through its updates."""
+        if self.power is None or is_fine(self.power):
+            return self.power
+        return power_curve(self.power)
+
+    def known_energy(self, start_s: float, end_s: float) -> Trace | LatticeCurve | None:
+        """What tells the energy of a window: the counter where it moved, else the power.
+
+        None where neither was read up to the window's edges, or both moved too little.
+        """
+        if self.counter is not None and _reaches(self.counter, start_s, end_s) and self._counted:
+            return self._counted
+        if self.power is not None and _reaches(self.power, start_s, end_s):
+            return self._metered
+        return None
 
     @classmethod
     def of(cls, trace: Trace) -> Source:
@@ -100,31 +130,30 @@ def _is_metered(estimate: SensorInfo, infos: Iterable[SensorInfo]) -> bool:
     )
 
 
-def window_energy(source: Source, start_s: float, end_s: float) -> WindowEnergy | None:
+def window_energy(
+    source: Source, start_s: float, end_s: float, *, quiet: bool = False
+) -> WindowEnergy | None:
     """Energy of the window [start_s, end_s]; None where the source cannot tell.
 
     The counter where it moved, else the power; readings from before and after the window are used
     for its edges. A source that was not read up to the edges (lost, or begun too late) cannot tell.
+    `quiet` says that there was steady idle around it.
     """
-    if source.counter is not None and _reaches(source.counter, start_s, end_s):
-        if is_fine(source.counter):
-            return _fine_window(source.counter, start_s, end_s)
-        curve = counter_curve(source.counter, source.power)
-        if curve is not None:
-            return curve.window(start_s, end_s)
+    known = source.known_energy(start_s, end_s)
+    if isinstance(known, LatticeCurve):
+        return known.window(start_s, end_s, quiet=quiet)
+    if known is not None:
+        return _fine_window(known, start_s, end_s)
     if source.power is not None and _reaches(source.power, start_s, end_s):
-        if is_fine(source.power):
-            return _fine_window(source.power, start_s, end_s)
-        curve = power_curve(source.power)
-        if curve is not None:
-            return curve.window(start_s, end_s)
         return _unknown_delay_window(source.power, start_s, end_s)
     return None
 
 
-def total_energy(sources: Iterable[Source], start_s: float, end_s: float) -> WindowEnergy | None:
+def total_energy(
+    sources: Iterable[Source], start_s: float, end_s: float, *, quiet: bool = False
+) -> WindowEnergy | None:
     """Energy of all sources together; None where one cannot tell."""
-    return added(window_energy(source, start_s, end_s) for source in sources)
+    return added(window_energy(source, start_s, end_s, quiet=quiet) for source in sources)
 
 
 def added(parts: Iterable[WindowEnergy | None]) -> WindowEnergy | None:
@@ -143,12 +172,17 @@ def added(parts: Iterable[WindowEnergy | None]) -> WindowEnergy | None:
 
 
 def energy_by_sensor(
-    traces: Mapping[str, Trace], infos: Iterable[SensorInfo], start_s: float, end_s: float
+    traces: Mapping[str, Trace],
+    infos: Iterable[SensorInfo],
+    start_s: float,
+    end_s: float,
+    *,
+    quiet: bool = False,
 ) -> dict[str, float | None]:
     """Energy of the window by each sensor alone; None for one that cannot tell."""
     energies: dict[str, float | None] = {info.name: None for info in infos}
     for name, trace in traces.items():
-        energy = window_energy(Source.of(trace), start_s, end_s)
+        energy = window_energy(Source.of(trace), start_s, end_s, quiet=quiet)
         energies[name] = None if energy is None else energy.energy_j
     return energies
 
@@ -178,6 +212,22 @@ def unknowns(sources: Iterable[Source], start_s: float, end_s: float) -> Iterato
             reason = "its readings do not reach from the beginning to the end"
         failures = f" ({failed} reads failed)" if failed else ""
         yield f"the energy of {source.name} is not known: {reason}{failures}"
+
+
+def unresolved(
+    sources: Iterable[Source], start_s: float, end_s: float, *, quiet: bool = False
+) -> Iterator[str]:
+    """Say which sources do not resolve a window: it is too short to be told from what is around."""
+    for source in sources:
+        known = source.known_energy(start_s, end_s)
+        step_s = known.step_s if isinstance(known, LatticeCurve) else UNKNOWN_DELAY_S
+        if isinstance(known, Trace) or end_s - start_s >= 2.0 * step_s:
+            continue
+        found = window_energy(source, start_s, end_s, quiet=quiet)
+        if found is not None and found.energy_j_std > MAX_UNRESOLVED_STD * abs(found.energy_j):
+            short = f"{source.name}: {(end_s - start_s) * 1e3:.3g} ms"
+            advice = "" if quiet else ", or wait for idle around it with quiet=True"
+            yield f"{short} is below the sensor's resolution; repeat with measure_call{advice}"
 
 
 def disagreement(source: Source, start_s: float, end_s: float) -> str | None:
@@ -222,6 +272,9 @@ def _unknown_delay_window(power: Trace, start_s: float, end_s: float) -> WindowE
     """Energy from a power that moved too seldom to tell how far behind it is."""
     polled = _fine_window(power, start_s, end_s)
     delay_j = float(np.ptp(power.run_value)) * UNKNOWN_DELAY_S / np.sqrt(3.0)
+    if end_s - start_s < UNKNOWN_DELAY_S:
+        # Perhaps no reading has seen it.
+        delay_j = max(delay_j, float(np.max(power.run_value)) * (end_s - start_s))
     return WindowEnergy(polled.energy_j, float(np.hypot(polled.energy_j_std, delay_j)))
 
 

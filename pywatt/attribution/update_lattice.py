@@ -74,9 +74,57 @@ def update_lattice(trace: Trace) -> UpdateLattice | None:
         The lattice; None where too few values changed, or they changed as often as polled.
     """
     low_s, high_s = trace.run_last_s[:-1], trace.run_first_s[1:]
-    if len(high_s) <= MIN_CHANGES:
+    known = known_instants(low_s, high_s)
+    if known is None:
         return None
-    rough_s = _rough_period_s(low_s, high_s)
+    steps, period_s, jitter_s = known.steps, known.period_s, known.jitter_s
+    known_s, known_std = known.time_s, known.std_s
+    periods = int(np.sum(steps))
+    ends_std = float(np.hypot(known_std[0], known_std[-1]))
+    period_std = float(np.hypot(ends_std / periods, jitter_s / np.sqrt(periods)))
+    time_s, time_std = _fill(trace, steps, known_s, known_std, period_s, jitter_s)
+    _pull_into(time_s, low_s[~known.sharp], high_s[~known.sharp])
+    seen, reading = _readings_at(trace, time_s)
+    return UpdateLattice(
+        period_s, period_std, jitter_s, time_s[seen], time_std[seen], reading[seen]
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownInstants:
+    """When changes happened, of those that polls tell well enough for the lattice.
+
+    Attributes:
+        sharp: which changes these are, shape (changes,).
+        period_s: mean time between updates.
+        steps: periods from each of them to the next.
+        time_s: when each happened, shape (sharp changes,).
+        std_s: one standard deviation of each.
+        jitter_s: standard deviation of the time between two updates.
+    """
+
+    sharp: npt.NDArray[np.bool_]
+    period_s: float
+    steps: IntArray
+    time_s: FloatArray
+    std_s: FloatArray
+    jitter_s: float
+
+
+def known_instants(
+    low_s: FloatArray, high_s: FloatArray, jitter_s: float | None = None
+) -> KnownInstants | None:
+    """Fit the lattice to changes, one in each (low_s, high_s].
+
+    Args:
+        low_s: when each old value was last seen, shape (changes,).
+        high_s: when each new value was first seen.
+        jitter_s: how the lattice breathes, where that is known: finding it takes longest.
+
+    Returns:
+        The instants; None where the changes are too few, or keep no period that the polls resolve.
+    """
+    rough_s = rough_period_s(low_s, high_s)
     if rough_s is None:
         return None
     sharp = high_s - low_s <= MAX_WIDTH * rough_s
@@ -84,27 +132,22 @@ def update_lattice(trace: Trace) -> UpdateLattice | None:
         return None
     steps, period_s = _count_steps((low_s + high_s)[sharp] / 2, rough_s)
     chain = _Chain(low_s[sharp], high_s[sharp], steps, period_s)
+    found_s = 0.0
     for _ in range(NARROWINGS):
-        jitter_s = chain.fit_jitter_s()
-        known_s, known_std = chain.instants(jitter_s)
+        found_s = chain.fit_jitter_s() if jitter_s is None else jitter_s
+        known_s, known_std = chain.instants(found_s)
         chain = chain.narrowed(known_s, known_std)
-    periods = int(np.sum(steps))
-    ends_std = float(np.hypot(known_std[0], known_std[-1]))
-    period_s = float(known_s[-1] - known_s[0]) / periods
-    period_std = float(np.hypot(ends_std / periods, jitter_s / np.sqrt(periods)))
-    time_s, time_std = _fill(trace, steps, known_s, known_std, period_s, jitter_s)
-    _pull_into(time_s, low_s[~sharp], high_s[~sharp])
-    seen, reading = _readings_at(trace, time_s)
-    return UpdateLattice(
-        period_s, period_std, jitter_s, time_s[seen], time_std[seen], reading[seen]
-    )
+    period_s = float(known_s[-1] - known_s[0]) / int(np.sum(steps))
+    return KnownInstants(sharp, period_s, steps, known_s, known_std, found_s)
 
 
-def _rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
+def rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
     """Period to a few percent: the longest of which nearly all gaps are whole multiples, or None.
 
     Values may repeat, so that even the shortest gap can be several periods long.
     """
+    if len(high_s) <= MIN_CHANGES:
+        return None
     middle_s, half_s = (low_s + high_s) / 2, (high_s - low_s) / 2
     gaps_s, slack_s = np.diff(middle_s), half_s[1:] + half_s[:-1]
     sharp = slack_s <= 2.0 * MAX_WIDTH * gaps_s

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine
+from pywatt.attribution.lattice import is_fine, poll_period_s
 from pywatt.attribution.sensor_model import SensorModel
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+# Work of what runs between the blocks, of which nothing is asked; so is all work below 0.
+PASSES = -1
 
 # Where a sensor's averaging window is not known, it is taken to be so many periods at most.
 UNKNOWN_WINDOW_PERIODS = 2.0
@@ -112,8 +115,8 @@ def _fine_readings(trace: Trace, blocks: Sequence[Block]) -> Readings:
     edge_s = np.unique(np.clip(edge_s, trace.start_s, trace.end_s))
     start_s, end_s = edge_s[:-1], edge_s[1:]
     power_w = trace.integrate(start_s, end_s) / (end_s - start_s)
-    poll_s = float(np.median(np.diff(trace.time_s)))
-    edge_std_s = np.full(len(start_s), poll_s / np.sqrt(12.0))
+    # By the rate: readings that repeat the one before are not kept.
+    edge_std_s = np.full(len(start_s), poll_period_s(trace) / np.sqrt(12.0))
     return Readings(start_s, end_s, power_w, edge_std_s, edge_std_s, True, False, 0.0)
 
 

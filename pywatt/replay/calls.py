@@ -16,25 +16,17 @@ from pywatt.interrupts import uninterrupted
 from pywatt.modules import ModuleEntry
 from pywatt.preserve import preserved_state
 from pywatt.replay.blocks import Block
+from pywatt.replay.repeat import (
+    TIMING_S,
+    NotRepeatable,
+    calls_on_device,
+    on_host,
+    time_on_device,
+)
 from pywatt.replay.state import State, copy_tensors
 
 FloatArray = npt.NDArray[np.float64]
 Seen = Callable[[tuple[Any, ...], dict[str, Any]], None]
-
-# Marks are set about so often: often enough to follow a host that is busy with other things.
-MARK_EVERY_S = 2e-4
-
-# One call's time is found from calls that last so long together.
-TIMING_S = 0.005
-
-MAX_CALLS = 1_000_000
-
-# Calls that took so much longer than the quick ones have waited: the host was busy with other work.
-WAITED = 1.3
-
-
-class NotRepeatable(Exception):  # noqa: N818  (an outcome that is handled, not an error)
-    """A call that cannot be repeated; the message says why."""
 
 
 class Enough(BaseException):
@@ -125,7 +117,6 @@ class Repeater:
         args = copy_tensors(self._args, copies)
         kwargs = copy_tensors(self._kwargs, copies)
         versions = [(p, p._version) for p in self._module.parameters() if not p.is_inference()]
-        repeat = self._on_device if self._device.startswith("cuda") else self._on_host
         try:
             with preserved_state(self._module), torch.no_grad():
                 try:
@@ -137,7 +128,7 @@ class Repeater:
                         if changes:
                             state.restore()
 
-                    mark_s, done = repeat(call, duration_s, ready)
+                    mark_s, done = self._repeat(call, duration_s, ready)
                 except Exception as error:
                     raise NotRepeatable(f"its call failed when repeated: {error!r:.200}") from error
         finally:
@@ -148,64 +139,16 @@ class Repeater:
             raise NotRepeatable("its call writes into its parameters")
         return Block(work, mark_s, done)
 
-    def _on_host(
+    def _repeat(
         self, call: Callable[[], None], duration_s: float, ready: Callable[[], None]
     ) -> tuple[FloatArray, FloatArray]:
-        """Call until the time has passed, looking at the clock now and then."""
+        if not self._device.startswith("cuda"):
+            ready()
+            return on_host(call, duration_s, self._clock)
+        least_s = min(duration_s, TIMING_S)
+        call_s = time_on_device(call, least_s, self._clock, self._synchronize)
         ready()
-        now_s, stride, calls = self._clock.now_s, 1, 0
-        start_s = before_s = now_s()
-        marks, done = [start_s], [0]
-        while before_s - start_s < duration_s:
-            for _ in range(stride):
-                call()
-            calls += stride
-            after_s = now_s()
-            if after_s > before_s:
-                marks.append(after_s)
-                done.append(calls)
-            elif calls > MAX_CALLS:
-                raise NotRepeatable("its call takes no time")
-            if after_s - before_s < MARK_EVERY_S / 2:
-                stride *= 2
-            before_s = after_s
-        return _without_waits(np.array(marks), np.array(done, dtype=np.float64))
-
-    def _on_device(
-        self, call: Callable[[], None], duration_s: float, ready: Callable[[], None]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Give the device as many calls as will take the time, and wait for it at the ends."""
-        now_s, calls = self._clock.now_s, 1
-        while True:
-            self._synchronize()
-            start_s = now_s()
-            for _ in range(calls):
-                call()
-            self._synchronize()
-            end_s = now_s()
-            if end_s - start_s >= min(duration_s, TIMING_S) or calls >= MAX_CALLS:
-                break
-            calls *= 4
-        calls = int(np.clip(np.ceil(calls * duration_s / (end_s - start_s)), 1, MAX_CALLS))
-        ready()
-        start_s = now_s()
-        for _ in range(calls):
-            call()
-        self._synchronize()
-        return np.array([start_s, now_s()]), np.array([0.0, calls])
+        return calls_on_device(call, duration_s / call_s, self._clock, self._synchronize)
 
     def _synchronize(self) -> None:
         torch.cuda.synchronize(self._device)
-
-
-def _without_waits(mark_s: FloatArray, done: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Put a mark where calls that took too long would have been done: the rest was waiting.
-
-    Without it a reading that sees a part of such a stretch would be charged with the wrong calls.
-    """
-    calls, passed_s = np.diff(done), np.diff(mark_s)
-    quick_s = float(np.quantile(passed_s / calls, 0.1)) * calls
-    waited = passed_s > WAITED * quick_s
-    at_s = np.concatenate((mark_s, (mark_s[:-1] + quick_s)[waited]))
-    order = np.argsort(at_s, kind="stable")
-    return at_s[order], np.concatenate((done, done[1:][waited]))[order]

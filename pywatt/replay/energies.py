@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.replay.blocks import Block, Readings
-from pywatt.replay.equations import Equations
+from pywatt.replay.equations import Equations, Noise
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ LEAST_NOISE = 2e-4
 ITERATIONS = 3
 
 # What is assumed may be off by so many times itself: enough to solve, too little to pull.
-VAGUENESS = 10.0
+VAGUENESS = 30.0
 
 # A block's energy counts where the readings tell it better than this share of what was assumed.
 TOLD_SHARE = 0.25
@@ -41,12 +41,15 @@ class BlockEnergies:
         call_j_std: one standard deviation by the readings' own noise.
         idle_w: power while nothing runs.
         idle_w_std: one standard deviation of it.
+        per_idle_s: by how many J `call_j` were more for each W that idle power were more: all
+            blocks have an error of it in common.
     """
 
     call_j: FloatArray
     call_j_std: FloatArray
     idle_w: float
     idle_w_std: float
+    per_idle_s: FloatArray
 
 
 def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergies | None:
@@ -63,7 +66,8 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
     # Before anything is known: any block may have twice the mean power or none, idle likewise.
     assumed = np.append(mean_w * call_s, mean_w)
     found, power_w = assumed / 2, np.full(len(blocks) + 1, mean_w / 2)
-    noise = [max(system.noise_w, LEAST_NOISE * mean_w) for system in systems]
+    least_w = [max(system.noise_w, LEAST_NOISE * mean_w) for system in systems]
+    noise = [Noise(power_w) for power_w in least_w]
     for _ in range(ITERATIONS):
         information = np.diag(1.0 / (VAGUENESS * assumed) ** 2)
         right = information @ (assumed / 2)
@@ -75,7 +79,7 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
         found = covariance @ right
         power_w = np.append(found[:-1] / call_s, found[-1])
         for k, system in enumerate(systems):
-            noise[k] = system.noise_from(found, power_w, max(system.noise_w, LEAST_NOISE * mean_w))
+            noise[k] = system.noise_from(found, covariance, power_w, noise[k], least_w[k])
     std = np.sqrt(np.diag(covariance))
     told = std < TOLD_SHARE * assumed
     if not told[-1]:
@@ -85,4 +89,5 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
         np.where(told, std, np.nan)[:-1],
         float(found[-1]),
         float(std[-1]),
+        covariance[:-1, -1] / covariance[-1, -1],
     )

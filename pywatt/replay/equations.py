@@ -14,10 +14,26 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 # Within a call power is not even: standard deviation over its parts, as a share of the call's own.
+# That is assumed until so many readings that cut calls, beyond those that it takes to tell the
+# blocks, show how uneven it is here.
 UNEVEN = 0.3
+TELLING_READINGS = 4.0
 
 # An edge may lie so many of its standard deviations away from where it is thought to be.
 REACH_STDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What readings differ by from what they should be, as standard deviations.
+
+    Attributes:
+        power_w: of the power itself.
+        uneven: of the power over the parts of a call, as a share of the call's own.
+    """
+
+    power_w: float
+    uneven: float = UNEVEN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,40 +92,72 @@ class Equations:
             readings.noise_w,
         )
 
-    def weighted(self, power_w: FloatArray, noise_w: float) -> FloatArray:
+    def weighted(self, power_w: FloatArray, noise: Noise) -> FloatArray:
         """The shares times the inverse of the readings' covariance.
 
         Args:
             power_w: power above idle of each block, and idle power.
-            noise_w: standard deviation of the power itself.
+            noise: what the readings differ by.
         """
         from scipy.linalg import solveh_banded  # takes a moment to import
 
         band = np.zeros((2, len(self.power_w)))
-        band[1] = noise_w**2 + self.edge_var(power_w)
+        band[1] = noise.power_w**2 + self._timing_var(power_w) + self._cut_var(power_w, noise)
         if self.counted:
             # One that ends late has what the next one lacks.
-            common = self.start.energy_var(power_w)[1:] / (self.length_s[1:] * self.length_s[:-1])
+            common = self.start.timing_var(power_w) + self.start.cut_var(power_w, noise.uneven)
+            common = common[1:] / (self.length_s[1:] * self.length_s[:-1])
             band[0, 1:] = np.where(self.joined[1:], -common, 0.0)
         if len(self.power_w) == 1:  # LAPACK's routine takes no matrix of one element
             return np.asarray(self.shares / band[1])
         return np.asarray(solveh_banded(band, self.shares))
 
-    def edge_var(self, power_w: FloatArray) -> FloatArray:
-        """Variance of the mean power by the edges of the intervals."""
+    def noise_from(
+        self,
+        found: FloatArray,
+        covariance: FloatArray,
+        power_w: FloatArray,
+        noise: Noise,
+        least_w: float,
+    ) -> Noise:
+        """Noise that explains what a fit leaves, where the fit was made with some other.
+
+        Args:
+            found: what was fitted.
+            covariance: of it.
+            power_w: power above idle of each block, and idle power.
+            noise: what the fit assumed.
+            least_w: no power is better.
+        """
+        squares = (self.power_w - self.shares @ found) ** 2
+        timing_var, cut_var = self._timing_var(power_w), self._cut_var(power_w, noise)
+        var = noise.power_w**2 + timing_var + cut_var
+        # The fit follows each reading as far as nothing else tells the same.
+        free = 1.0 - np.sum((self.shares @ covariance) * self.shares, axis=1) / var
+        cut = cut_var > var / 2.0
+        degrees = float(np.sum(np.maximum(free[cut], 0.0)))
+        uneven = UNEVEN
+        if degrees >= TELLING_READINGS:
+            uneven = noise.uneven * float(np.sqrt(np.sum((squares / var)[cut]) / degrees))
+        if np.all(cut):
+            return Noise(least_w, uneven)
+        excess = float(np.median((squares - timing_var - cut_var)[~cut]))
+        # The median of the square of a normal variable is 0.455 of its variance.
+        return Noise(max(least_w, float(np.sqrt(max(0.0, excess) / 0.455))), uneven)
+
+    def _timing_var(self, power_w: FloatArray) -> FloatArray:
+        """Variance of the mean power by when the edges of the intervals are."""
         if self.counted:
-            both = self.start.energy_var(power_w) + self.end.energy_var(power_w)
+            both = self.start.timing_var(power_w) + self.end.timing_var(power_w)
         else:
             both = self.start.mean_var(power_w, self.power_w)
             both += self.end.mean_var(power_w, self.power_w)
         return np.asarray(both / self.length_s**2)
 
-    def noise_from(self, found: FloatArray, power_w: FloatArray, least_w: float) -> float:
-        """Noise that explains what the fit leaves, robustly: by the median."""
-        residual_w = self.power_w - self.shares @ found
-        excess = residual_w**2 - self.edge_var(power_w)
-        # The median of the square of a normal variable is 0.455 of its variance.
-        return max(least_w, float(np.sqrt(max(0.0, float(np.median(excess)) / 0.455))))
+    def _cut_var(self, power_w: FloatArray, noise: Noise) -> FloatArray:
+        """Variance of the mean power by the calls that the edges cut."""
+        both = self.start.cut_var(power_w, noise.uneven) + self.end.cut_var(power_w, noise.uneven)
+        return np.asarray(both / self.length_s**2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,25 +206,24 @@ class _Edges:
             self.part[keep],
         )
 
-    def energy_var(self, power_w: FloatArray) -> FloatArray:
-        """Variance of the energy up to each, by its moment and by the call that it cuts."""
-        timing_j = _level_w(power_w)[self.block] * self.std_s
-        return np.asarray(timing_j**2 + self._cut_j(power_w) ** 2)
+    def timing_var(self, power_w: FloatArray) -> FloatArray:
+        """Variance of the energy up to each, by its moment."""
+        return np.asarray((_level_w(power_w)[self.block] * self.std_s) ** 2)
 
     def mean_var(self, power_w: FloatArray, mean_w: FloatArray) -> FloatArray:
-        """Variance that an edge makes to a mean power, times the interval's length squared.
+        """Variance that each one's moment makes to a mean power, times the length squared.
 
         To move it makes no difference to the mean where the power is the mean itself.
         """
         level_w = _level_w(power_w)
         places = (self.earliest, self.block, self.latest)
         away_w = np.max([np.abs(level_w[place] - mean_w) for place in places], axis=0)
-        return np.asarray((away_w * self.std_s) ** 2 + self._cut_j(power_w) ** 2)
+        return np.asarray((away_w * self.std_s) ** 2)
 
-    def _cut_j(self, power_w: FloatArray) -> FloatArray:
+    def cut_var(self, power_w: FloatArray, uneven: float) -> FloatArray:
         """How far a call's energy so far may be from even; known at its beginning and its end."""
-        above_w = np.append(power_w[:-1], 0.0)[self.block]
-        return np.asarray(UNEVEN * above_w * self.call_s * np.sqrt(self.part * (1.0 - self.part)))
+        above_j = np.append(power_w[:-1], 0.0)[self.block] * self.call_s
+        return np.asarray((uneven * above_j) ** 2 * self.part * (1.0 - self.part))
 
 
 def _level_w(power_w: FloatArray) -> FloatArray:

@@ -11,11 +11,10 @@ import numpy as np
 
 from pywatt import _core
 from pywatt.modules import ModuleEntry
-from pywatt.replay.blocks import Block
-from pywatt.replay.calls import Enough, Intercept, NotRepeatable, Repeater, intercepted
+from pywatt.replay.blocks import PASSES, Block
+from pywatt.replay.calls import Enough, Intercept, Repeater, intercepted
+from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.survey import Survey
-
-PASSES = -1  # work of the passes that lead up to a module's call
 
 
 class Passes:

@@ -23,6 +23,9 @@ LEAST_REPEATED = 3
 # No work's spread is smaller: the readings' own noise may hide it in a few blocks.
 LEAST_SPREAD = 8e-4
 
+# Mean of the absolute value of a normal error of standard deviation 1.
+MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
+
 # Blocks whose calls took so many times longer than usual tell of the waiting, not of the work.
 MOSTLY_WAITED = 3.0
 
@@ -49,7 +52,12 @@ class WorkEnergies:
     drift_std: float
 
 
-def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> WorkEnergies:
+def combine(
+    blocks: Sequence[Block],
+    energies: BlockEnergies,
+    works: int,
+    least_spread: float = LEAST_SPREAD,
+) -> WorkEnergies:
     """Average each work's blocks, freed of the slow drift that all works have in common."""
     work = np.array([block.work for block in blocks], dtype=np.int64)
     block_s = np.array([block.call_s for block in blocks])
@@ -84,7 +92,7 @@ def combine(blocks: Sequence[Block], energies: BlockEnergies, works: int) -> Wor
             index,
             energies.call_j[told] / mean_j[index],
             (energies.call_j_std[told] / mean_j[index]) ** 2,
-            LEAST_SPREAD,
+            least_spread,
         )
         call_j[known] = mean_j * levels.level
         call_j_std[known] = mean_j * levels.level_std
@@ -115,3 +123,13 @@ def next_round(
         chosen.append(best)
         had[best] += 1.0
     return chosen
+
+
+def expected_wrong(
+    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
+) -> float:
+    """Energy that is expected on the wrong work, as a share of all of it."""
+    wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
+    own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
+    all_w = float(np.sum(own_w))
+    return wrong_w / all_w if all_w > 0 else np.inf

@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine, poll_period_s, update_period_s
-from pywatt.attribution.sensor_model import SensorModel, characterize
-from pywatt.attribution.source import Source, sources_of
+from pywatt.attribution.lattice import is_fine, poll_period_s
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
-from pywatt.replay.blocks import Block, readings_of
+from pywatt.replay.blocks import Block
 from pywatt.replay.closing import NameEnergies
-from pywatt.replay.energies import BlockEnergies, solve
+from pywatt.replay.energies import BlockEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
-from pywatt.replay.passes import PASSES, Passes
-from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, next_round
+from pywatt.replay.passes import Passes
+from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, expected_wrong, next_round
+from pywatt.replay.sensing import (
+    FIRST_BLOCK_S,
+    PROBE_SWITCHES,
+    PROBES_S,
+    Sensing,
+    energies_of,
+    telling,
+)
 from pywatt.replay.survey import Survey, survey
-from pywatt.replay.window import sharpen
-from pywatt.spans import CallPaths, SpanBlock, Spans
-from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
-Advance = Callable[[str, float], None]
+Advance = Callable[[float, str], None]
 
-# A load that goes on and off tells the sensor's window: so often, for so long each time; where that
-# does not tell, for longer, unless that would take more than a share of the budget.
-PROBE_SWITCHES = 10
-PROBES_S = ((0.06, 0.24), (0.2, 0.8))
+# Another, longer probe must not take more than a share of the budget.
 PROBE_SHARE = 0.2
 PROBE_LEAST_SHARE = 0.3
 
 # A sensor may still show what came before for so long: NVML's averaged power is that of 1 s.
 FORGET_S = 1.0
-
-# Blocks are so many update periods long beyond the averaging window, and no shorter or longer.
-BLOCK_PERIODS = 2.2
-SHORTEST_PERIODS = 1.2
-BLOCK_S = (0.15, 0.6)
-FIRST_BLOCK_S = 0.3
 
 # One pause a round for so many blocks.
 BLOCKS_A_PAUSE = 8
@@ -63,9 +57,6 @@ LEAST_BLOCKS = 3
 FINE_READINGS = 50
 FINE_BLOCK_S = 0.05
 
-# A counter that moves more seldom than this many of the power's periods needs the power too.
-SLOWER_COUNTER = 1.5
-
 # Energies are solved for again after so many times as many blocks.
 SOLVE_AGAIN = 1.25
 
@@ -80,9 +71,6 @@ GOOD_ENOUGH_ESTIMATED = 0.05
 # Nor is an estimate worth more than this share of the budget, once each work has had a block.
 ESTIMATED_SHARE = 1.0 / 3.0
 
-# Mean of the absolute value of a normal error of standard deviation 1.
-MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
-
 
 class Replay:
     """Runs a model's modules in blocks while their sensors are read.
@@ -96,7 +84,7 @@ class Replay:
         duration_s: how long the real pass took.
         devices: devices whose modules each source meters, by the source's name.
         budget_s: how long this may take.
-        advance: told what is going on, and how many seconds of the budget have gone since.
+        advance: told how many seconds of the budget have gone since, and what is going on.
         seed: of the random order.
     """
 
@@ -121,7 +109,7 @@ class Replay:
         self._random = random.Random(seed)
         self._seen = Survey([], [], 0.0)
         self._passes: Passes | None = None
-        self._models: dict[str, SensorModel] = {}
+        self._sensing = Sensing(monitor)
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
@@ -159,7 +147,7 @@ class Replay:
         works = self._seen.works
         with self._monitor:
             self._monitor.idle(LOOK_S)
-            traces = [trace for source in self._sources() for trace in source.traces]
+            traces = [t for source in self._sensing.sources() for t in telling(source)]
             coarse = not all(map(is_fine, traces))
             fine_s = FINE_READINGS * max(map(poll_period_s, traces), default=0.0)
             todo = [k for k, work in enumerate(works) if work.problem is None]
@@ -197,30 +185,17 @@ class Replay:
         works = self._seen.works
         most = max(works[k].share for k in todo)
         work = next(k for k in todo if works[k].share >= PROBE_LEAST_SHARE * most)
-        self._characterize()
+        self._sensing.learn(self._blocks)
         for lengths_s in PROBES_S:
             # What a counter's reading means needs no load to be told.
-            known = all(model.window_identified for model in self._models.values())
             late = self._budget_s - self._left_s() > PROBE_SHARE * self._budget_s
-            if known or late or works[work].problem is not None:
+            if self._sensing.known or late or works[work].problem is not None:
                 break
             for _ in range(PROBE_SWITCHES):
                 self._run_blocks([work], self._random.uniform(*lengths_s))
                 self._monitor.idle(self._random.uniform(*lengths_s))
-            self._characterize()
-        lengths = [
-            (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
-            for model in self._models.values()
-        ]
-        self._block_s = float(np.clip(min(lengths, default=FIRST_BLOCK_S), *BLOCK_S))
-        periods_s = [model.period_s for model in self._models.values() if model.period_s]
-        self._period_s = min(periods_s, default=0.0)
-
-    def _characterize(self) -> None:
-        spans = _spans_of(self._blocks) if self._blocks else None
-        for source in self._sources():
-            for trace in _telling(source):
-                self._models[trace.sensor.name] = characterize(trace, spans)
+            self._sensing.learn(self._blocks)
+        self._block_s, self._period_s = self._sensing.block_s, self._sensing.period_s
 
     def _run_rounds(self, todo: list[int]) -> None:
         """Run rounds of blocks until the works are known well enough, or the budget is spent."""
@@ -229,7 +204,7 @@ class Replay:
         time_share = np.array([work.time_share for work in works])
         own_share = np.array([work.share for work in works])
         weight = time_share.copy()
-        estimated = all(source.info.estimated for source in self._sources())
+        estimated = all(source.info.estimated for source in self._sensing.sources())
         enough = GOOD_ENOUGH_ESTIMATED if estimated else GOOD_ENOUGH
         solved, least = 0, 0
         spread = np.full(count, ASSUMED_SPREAD)
@@ -265,7 +240,7 @@ class Replay:
             weight = np.where(known, calls_per_s * np.abs(found.call_j), weight)
             spread = np.where(found.spread > 0, found.spread, spread)
             # What is one work alone has what was measured, however well replay tells it.
-            wrong = _expected_wrong(found, calls_per_s, own_share, todo) if count > 1 else 0.0
+            wrong = expected_wrong(found, calls_per_s, own_share, todo) if count > 1 else 0.0
             if np.all(had[todo] >= LEAST_BLOCKS) and wrong <= enough:
                 return
 
@@ -297,27 +272,8 @@ class Replay:
 
     def _tell(self, doing: str) -> None:
         now_s = self._clock.now_s()
-        self._advance(doing, now_s - self._reported_s)
+        self._advance(now_s - self._reported_s, doing)
         self._reported_s = now_s
-
-    def _sources(self) -> tuple[Source, ...]:
-        infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
-        return sources_of(self._monitor.traces, infos)
-
-    def _model_of(self, trace: Trace) -> SensorModel:
-        """How a sensor averages, from the probe, with all updates until now."""
-        model = characterize(trace)
-        known = self._models.get(trace.sensor.name)
-        if known is None or trace.power_w is None:
-            return model
-        return sharpen(replace(known, lattice=model.lattice), self._blocks)
-
-    def _solve(self, source: Source) -> BlockEnergies | None:
-        found = [readings_of(t, self._model_of(t), self._blocks) for t in _telling(source)]
-        readings = [part for part in found if part is not None]
-        # What a reading is the mean of is needed only where no other sensor is sure of it.
-        sure = [part for part in readings if not part.inside_only]
-        return solve(sure or readings, self._blocks)
 
     def _combine(self, energies: BlockEnergies) -> WorkEnergies:
         """Average the blocks of the rounds; the probe's, where time did not suffice for any."""
@@ -331,8 +287,9 @@ class Replay:
         """Energies of all works so far, from the source that is first."""
         begin_s = self._clock.now_s()
         try:
-            for source in self._sources():
-                energies = self._solve(source)
+            for source in self._sensing.sources():
+                models = self._sensing.models_of(source, self._blocks)
+                energies = energies_of(source, models, self._blocks)
                 if energies is not None:
                     return self._combine(energies)
             return None
@@ -342,7 +299,8 @@ class Replay:
 
     def _finish(self, notes: tuple[str, ...]) -> Replayed:
         names: dict[str, NameEnergies] = {}
-        sources = self._sources() if self._blocks else ()
+        models: dict[str, SensorModel] = {}
+        sources = self._sensing.sources() if self._blocks else ()
         notes += tuple(f"in replay, {note}" for note in self._monitor.read()[1])
         waiting = any(work.problem is None for work in self._seen.works)
         if waiting and not notes and not any(block.work >= 0 for block in self._blocks):
@@ -351,7 +309,9 @@ class Replay:
                 "what the run alone tells; give it more seconds",
             )
         for source in sources:
-            energies = self._solve(source)
+            seen = self._sensing.models_of(source, self._blocks)
+            models |= seen
+            energies = energies_of(source, seen, self._blocks)
             if energies is None:
                 notes += (f"{source.name} published too little to tell modules apart by replay",)
                 continue
@@ -365,64 +325,8 @@ class Replay:
             )
         return Replayed(
             names=names,
-            models={t.sensor.name: self._model_of(t) for s in sources for t in _telling(s)},
+            models=models,
             notes=(*notes, *notes_on(self._entries, self._seen)),
             duration_s=self._clock.now_s() - self._start_s,
             blocks=sum(block.work >= 0 for block in self._blocks),
         )
-
-
-def _telling(source: Source) -> tuple[Trace, ...]:
-    """The traces that tell a block's energy: a counter that moves as often as the power does.
-
-    What it counts it counts whole, while a power has to be known as the mean of some time.
-    """
-    if source.counter is None or source.power is None:
-        return source.traces
-    counter_s, power_s = update_period_s(source.counter), update_period_s(source.power)
-    if counter_s is None or (power_s is not None and counter_s > SLOWER_COUNTER * power_s):
-        return source.traces
-    return (source.counter,)
-
-
-def _expected_wrong(
-    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
-) -> float:
-    """Energy that is expected on the wrong work, as a share of all of it."""
-    wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
-    own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
-    all_w = float(np.sum(own_w))
-    return wrong_w / all_w if all_w > 0 else np.inf
-
-
-def _spans_of(blocks: Sequence[Block]) -> Spans:
-    """When calls ran, as spans: those in blocks, without the waits between them, and passes."""
-    names: list[int] = []
-    start_s: list[float] = []
-    end_s: list[float] = []
-    for block in blocks:
-        runs = np.diff(block.done) > 0
-        start_s += block.mark_s[:-1][runs].tolist()
-        end_s += block.mark_s[1:][runs].tolist()
-        names += [int(block.work == PASSES)] * int(np.count_nonzero(runs))
-    columns = SpanBlock(
-        np.array(start_s),
-        np.array(end_s),
-        np.array(names, dtype=np.int32),
-        np.zeros(len(names), dtype=np.uint32),
-    )
-    paths, top = np.arange(2, dtype=np.int32), np.full(2, -1, dtype=np.int32)
-    return Spans(["block", "pass"], CallPaths(paths, top, top), [columns])
-
-
-@contextmanager
-def replay_progress(budget_s: float, show: bool | None) -> Iterator[Advance]:
-    """Show a bar of the budget's seconds, with what is being done."""
-    from pywatt.progress import progress_bar
-
-    with progress_bar("replaying", round(budget_s), show) as bar:
-
-        def advance(doing: str, passed_s: float) -> None:
-            bar(passed_s, doing)
-
-        yield advance

@@ -227,6 +227,24 @@ nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t handle, int* major,
   });
 }
 
+nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t handle, nvmlComputeMode_t* mode) {
+  return call_on(__func__, handle, [&](Library&, Target) { return give(mode, NVML_COMPUTEMODE_DEFAULT); });
+}
+
+nvmlReturn_t nvmlDeviceGetC2cModeInfoV(nvmlDevice_t handle, nvmlC2cModeInfo_v1_t* info) {
+  return call_on(__func__, handle, [&](Library&, Target) { return give(info, nvmlC2cModeInfo_v1_t{0}); });
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t handle, unsigned* count,
+                                                     nvmlProcessInfo_t*) {
+  return call_on(__func__, handle, [&](Library&, Target) { return give(count, 0U); });
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t handle, unsigned* count,
+                                                      nvmlProcessInfo_t*) {
+  return call_on(__func__, handle, [&](Library&, Target) { return give(count, 0U); });
+}
+
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t handle, unsigned* current, unsigned* pending) {
   return call_on(__func__, handle, [&](Library& library, Target target) {
     const unsigned mode = instances(library, target) > 0 ? NVML_DEVICE_MIG_ENABLE : NVML_DEVICE_MIG_DISABLE;

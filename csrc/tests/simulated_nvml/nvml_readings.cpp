@@ -189,6 +189,13 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t handle, unsi
   });
 }
 
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t handle, nvmlUtilization_t* utilization) {
+  return read_value(__func__, handle, utilization, [&](const Device& device, double now_s) {
+    const bool works = device.truth.power_w(now_s) > Device::kIdlePowerW;
+    return give(utilization, nvmlUtilization_t{works ? 100U : 0U, 0U});
+  });
+}
+
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t handle, nvmlMemory_t* memory) {
   return read_from(__func__, handle, [&](Library&, Target) {
     return give(memory, nvmlMemory_t{kMemory_bytes, kMemory_bytes - kUsed_bytes, kUsed_bytes});

@@ -1,0 +1,190 @@
+"""`pywatt.measure_call`: what one call of a function takes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from pywatt import _core
+from pywatt.attribution.source import caveats
+from pywatt.calls.energies import durations
+from pywatt.calls.repetition import Repetition
+from pywatt.calls.result import CallEnergy
+from pywatt.errors import ArgumentError
+from pywatt.monitor import Monitor
+from pywatt.sensors import SensorChoice, select
+
+DEFAULT_TARGET = 0.02
+DEFAULT_BUDGET_S = 10.0
+
+
+def measure_call(
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    sensors: SensorChoice = "auto",
+    target_rel_std: float = DEFAULT_TARGET,
+    budget_s: float = DEFAULT_BUDGET_S,
+    clock: _core.Clock | None = None,
+    **kwargs: Any,
+) -> CallEnergy:
+    """Find the energy of one call of `fn(*args, **kwargs)`, however short it is.
+
+    ::
+
+        print(pywatt.measure_call(model, x))
+        print(pywatt.measure_call(model.generate, ids, max_new_tokens=8))
+
+    The call is made again and again: once to warm up, then in blocks with idle between, at random
+    phases of the sensors' periods, until the energy is known as well as asked for or the budget is
+    spent. **Whatever the call does besides computing it does each time**: it writes, sends or
+    appends as often. What it returns is dropped.
+
+    Gradients are as the caller has them: wrap this in ``torch.inference_mode()`` where the real run
+    is. No parameter's ``grad`` is touched unless `fn` itself runs a backward pass. CUDA is waited
+    for at the ends of blocks only, so a call that only launches work is measured with that work.
+
+    Args:
+        fn: a function, a module, or anything that can be called. Where it takes keyword arguments
+            called like those below, bind them first: ``functools.partial(fn, budget_s=3)``.
+        args: what it is called with.
+        sensors: as in `pywatt.measure`.
+        target_rel_std: the standard deviation to reach, as a share of the energy of a call.
+        budget_s: how long it may take after the warm-up call, in s. One block of calls runs
+            however long it takes.
+        clock: a `ScriptedClock` for tests.
+        kwargs: what it is called with by name.
+
+    Raises:
+        ArgumentError: arguments of this function that make no sense, before any call.
+        SensorError: a sensor asked for by name that cannot be read, likewise.
+        BaseException: whatever `fn` raises, as it is; what was measured until then, if anything, is
+            its attribute ``partial``.
+    """
+    _check(fn, target_rel_std, budget_s)
+    selection = select(sensors)
+    monitor = Monitor(selection.sensors, clock=clock)
+    call = functools.partial(fn, *args, **kwargs)
+    repetition = Repetition(call, monitor, target_rel_std=target_rel_std, budget_s=budget_s)
+    begun_s = monitor.clock.now_s()
+
+    def result(ended: str) -> CallEnergy:
+        elapsed_s = monitor.clock.now_s() - begun_s
+        notes = (*selection.notes, *monitor.read()[1])
+        return _result(_name_of(fn), repetition, monitor, ended, elapsed_s, notes)
+
+    try:
+        with monitor:
+            repetition.run()
+    except BaseException as error:
+        # It goes on as it is, whatever becomes of what was measured.
+        with suppress(Exception):
+            repetition.look()
+            if repetition.counted:
+                error.partial = result("until it was cut short")  # type: ignore[attr-defined]  # ours
+        raise
+    if repetition.is_known:
+        return result(f"until the standard deviation was {100 * target_rel_std:.3g} % or less")
+    return result(f"until the budget of {budget_s:.4g} s was spent")
+
+
+def _check(fn: Any, target_rel_std: float, budget_s: float) -> None:
+    if not callable(fn):
+        raise ArgumentError(
+            f"measure_call needs something to call, not {type(fn).__name__}: give the function and "
+            "its arguments apart, as in measure_call(model, x)"
+        )
+    for name, number, example in (
+        ("target_rel_std", target_rel_std, "0.02 for 2 %"),
+        ("budget_s", budget_s, "10 for ten seconds"),
+    ):
+        if not isinstance(number, int | float) or not (math.isfinite(number) and number > 0):
+            raise ArgumentError(f"{name} is {number!r}: give a number above 0, such as {example}")
+    if target_rel_std >= 1:
+        raise ArgumentError(
+            f"target_rel_std is {target_rel_std!r}: give a share of the energy, 0.02 for 2 %"
+        )
+
+
+def _name_of(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+
+
+def _result(
+    function: str,
+    found: Repetition,
+    monitor: Monitor,
+    ended: str,
+    elapsed_s: float,
+    notes: tuple[str, ...],
+) -> CallEnergy:
+    blocks, total, sources = found.counted, found.total, found.sources()
+    calls = round(sum(block.calls for block in blocks))
+    median_s, spread_s = durations(blocks)
+    plural = "s" * (len(blocks) != 1)
+    infos = tuple(info for sensor in monitor.sensors for info in sensor.infos)
+    return CallEnergy(
+        function=function,
+        energy_j=None if total is None else total.energy_j,
+        energy_j_std=None if total is None else total.energy_j_std,
+        net_energy_j=None if total is None else total.net_j,
+        net_energy_j_std=None if total is None else total.net_j_std,
+        duration_s=median_s,
+        duration_s_std=spread_s,
+        power_w=None if total is None else total.energy_j / total.call_s,
+        idle_power_w=None if total is None else total.idle_w,
+        idle_power_w_std=None if total is None else total.idle_w_std,
+        calls=calls,
+        blocks=len(blocks),
+        elapsed_s=elapsed_s,
+        target_reached=found.is_known,
+        method=f"{calls:,} calls in {len(blocks)} block{plural} with idle between, {ended}",
+        estimated=any(source.info.estimated for source in sources),
+        energy_by_sensor={
+            source.info.name: None if each is None else each.energy_j
+            for source in sources
+            for each in [found.figures.get(source.info.name)]
+        },
+        sensors=infos,
+        windows=found.windows,
+        notes=tuple(dict.fromkeys((*notes, *_notes(found, blocks_asked=len(blocks))))),
+    )
+
+
+def _notes(found: Repetition, blocks_asked: int) -> Iterator[str]:
+    sources = found.sources()
+    if not sources:
+        yield "no sensor gave a reading: 'pywatt sensors' tells what can be read here, and why not"
+    for source in sources:
+        if found.figures.get(source.info.name) is None and source.silent is None:
+            yield (
+                f"the energy of {source.name} is not known: it published too little while the "
+                "calls ran; raise budget_s"
+            )
+    total = found.total
+    if total is not None and not found.is_known:
+        reached = total.energy_j_std / abs(total.energy_j) if total.energy_j else math.inf
+        yield (
+            f"the standard deviation is {reached:.1%} of the energy, more than was asked for: "
+            f"raise budget_s, which was enough for {blocks_asked} block{'s' * (blocks_asked != 1)}"
+        )
+    for name in sorted(found.windows_unknown):
+        yield (
+            f"{name}: what time its readings are the mean of could not be told; if it is longer "
+            "than 0.2 s, the energy is wrong: raise budget_s"
+        )
+    if found.windows and found.on_cuda:
+        yield (
+            "windows are timed on the host: CUDA work that one launches may run after it; call "
+            "torch.cuda.synchronize() at its end"
+        )
+    yield from found.window_notes
+    yield from caveats(sources)
+    for source in sources:
+        if source.info.note:
+            yield f"{source.info.name}: {source.info.note}"

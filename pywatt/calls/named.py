@@ -1,0 +1,108 @@
+"""A function by its name and its arguments as text: what a command line gives."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pywatt.errors import ArgumentError
+
+_EXAMPLE = "give module:function or path/to/file.py:function, such as json:dumps"
+_BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)
+
+
+def function_named(target: str) -> Callable[..., Any]:
+    """Import what ``module:function`` or ``path/to/file.py:function`` names.
+
+    The working folder, or the file's own, is where its imports are looked for first, as Python
+    itself does it. Errors in the module go on as they are.
+
+    Raises:
+        ArgumentError: there is no such module or function, or it cannot be called.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise ArgumentError(f"{target!r} names no function: {_EXAMPLE}")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            callables = [n for n, at in vars(module).items() if callable(at) and n[0] != "_"]
+            known = ", ".join(callables[:8]) or "nothing that can be called"
+            raise ArgumentError(f"{place} has no {name!r}; it has {known}") from None
+    if not callable(found):
+        raise ArgumentError(f"{target} is {type(found).__name__}, which cannot be called")
+    return found  # type: ignore[no-any-return]  # checked above
+
+
+def _from_name(name: str) -> ModuleType:
+    _look_first_in(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # One that the module itself lacks is another matter.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ArgumentError(
+            f"there is no module {name!r} in {Path.cwd()} or among what is installed; {_EXAMPLE}"
+        ) from None
+    except (ValueError, TypeError):  # a name such as ".x"
+        raise ArgumentError(f"{name!r} is no module's name: {_EXAMPLE}") from None
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ArgumentError(f"there is no file {path}")
+    _look_first_in(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # its name ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Classes and dataclasses of the file look their module up.
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _look_first_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def arguments_of(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Read arguments: ``name=value`` by name, others in order; Python literals, else text."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for text in texts:
+        by_name = _BY_NAME.fullmatch(text)
+        if by_name is None:
+            args.append(_literal(text))
+        elif by_name[1] in kwargs:
+            raise ArgumentError(f"the argument {by_name[1]} is given twice")
+        else:
+            kwargs[by_name[1]] = _literal(by_name[2])
+    return args, kwargs
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def share_of(text: str) -> float:
+    """Read a share: ``2%`` or ``0.02``."""
+    try:
+        return float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ArgumentError(f"{text!r} is no share: give 2% or 0.02") from None

@@ -1,0 +1,1 @@
+"""Many models on one task: accuracy against electricity."""

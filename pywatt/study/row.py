@@ -1,0 +1,59 @@
+"""One model's result: what rankings and pictures are made of."""
+
+from dataclasses import dataclass
+
+from pywatt.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """What is known about one model on the study's task. None where not known.
+
+    Attributes:
+        name: how the model is called; unique in a study.
+        accuracy: what the task's metric says, 0 to 1.
+        accuracy_std: one standard deviation of it.
+        test_energy_j: energy of the whole test.
+        test_energy_j_std: one standard deviation of it.
+        samples: items in the test.
+        train_energy_j: energy of the training.
+        train_energy_j_std: one standard deviation of it.
+        parameters: numbers in the model's parameters.
+        macs: multiply-accumulates for one sample.
+        estimated: true if any of the energy comes from a model of the machine.
+    """
+
+    name: str
+    accuracy: float | None
+    accuracy_std: float | None = None
+    test_energy_j: float | None
+    test_energy_j_std: float | None = None
+    samples: int | None
+    train_energy_j: float | None = None
+    train_energy_j_std: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    estimated: bool
+
+    def __post_init__(self) -> None:
+        if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
+            raise ArgumentError(f"{self.name}: accuracy must be from 0 to 1, not {self.accuracy}")
+
+    @property
+    def sample_energy_j(self) -> float | None:
+        """Energy of the test over its samples."""
+        return None if not self.samples else _over(self.test_energy_j, self.samples)
+
+    @property
+    def sample_energy_j_std(self) -> float | None:
+        """One standard deviation of `sample_energy_j`."""
+        return None if not self.samples else _over(self.test_energy_j_std, self.samples)
+
+    @property
+    def correct_energy_j(self) -> float | None:
+        """Energy for each correct answer; None too where none is."""
+        return None if not self.accuracy else _over(self.sample_energy_j, self.accuracy)
+
+
+def _over(number: float | None, divisor: float) -> float | None:
+    return None if number is None else number / divisor
