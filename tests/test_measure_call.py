@@ -83,7 +83,7 @@ def errors_and_stds(gpus, sensor, duration_s, power_w, runs, **options):
     return errors, np.array([run.energy_j_std / run.energy_j for run in found])
 
 
-@pytest.mark.slow
+@pytest.mark.accuracy
 @pytest.mark.parametrize(
     ("duration_s", "power_w", "most"), [(0.005, 500.0, 0.01), (200e-6, 300.0, 0.02)]
 )
