@@ -32,8 +32,9 @@ help:
 demo: $(VENV)/package.stamp
 	$(BIN)/pywatt demo
 
+# In build/, like the tests: what a benchmark starts would import the uncompiled pywatt/ from here.
 bench: $(VENV)/package.stamp $(PEERS)/requirements.stamp
-	$(BIN)/python benchmarks/run.py
+	cd build && $(BIN)/python ../benchmarks/run.py
 
 gpu-check: $(VENV)/package.stamp
 	$(BIN)/python benchmarks/gpu_check.py --append docs/accuracy.md
