@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.choose import BETTER
 from pywatt.attribution.result import PathTimes
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import Source, sources_of
+from pywatt.attribution.time import unknown_stds
 from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
@@ -132,7 +134,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     if names is None:
         return one
     spans = recording.hooks.spans(one.devices)
-    total = one.found.total
+    times, total = PathTimes.of(spans), one.found.total
     if source.counter is None and source.power is not None:
         model = replayed.models.get(source.power.sensor.name)
         window = (recording.start_s, recording.end_s)
@@ -140,7 +142,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     energies, closure = close(
         names.padded(len(spans.names)),
         spans.paths,
-        PathTimes.of(spans),
+        times,
         recording.duration_s,
         total,
     )
@@ -153,6 +155,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
         )
         if recording.method == "auto":
             return replace(one, found=replace(one.found, notes=(*one.found.notes, *notes)))
+        energies = energies.no_surer_than(unknown_stds(times, total, recording.duration_s))
     why = (
         "each kind of call was run back to back for as long as the sensor needs, within "
         f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "

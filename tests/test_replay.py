@@ -652,6 +652,31 @@ def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):
     assert profile.energy_j is not None
 
 
+def later_power_is_triple(gpus, method):
+    """Profile kernels of 0.1 to 0.3 ms that draw three times as much once the run is over."""
+    clock = FollowedClock(gpus)
+    over_s = clock.now_s() + 1.5
+    drift = lambda time_s: 1.0 if time_s < over_s else 3.0  # noqa: E731
+    powers_w = (150.0, 250.0, 200.0)
+    model = nn.Sequential(
+        *(Kernel(gpus, 1e-4 * (k + 1), w, clock, drift) for k, w in enumerate(powers_w))
+    )
+    return pywatt.profile(
+        *(model.eval(), Passes(model, 1.0)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": method, "budget_s": 4.0, "clock": clock},
+    )
+
+
+@pytest.mark.parametrize("method", ["auto", "replay"])
+def test_rows_of_a_replay_that_is_not_believed_are_marked(gpus, method):
+    profile = later_power_is_triple(gpus, method)
+    assert profile.method == {"auto": "time", "replay": "replay"}[method]
+    assert any("replay's figures cannot be believed here" in note for note in profile.notes)
+    rows = [layer for layer in profile.layers if layer.calls and layer.name]
+    assert [layer.resolved for layer in rows] == [False] * 3
+    assert str(profile).count("†") == 3 + 1 + 1  # the rows, the model itself and what it means
+
+
 def test_a_replay_that_the_run_contradicts_is_not_believed():
     energies, closure = closed([40.0, 20.0, 14.0], 200.0 + 5.0 * IDLE_W)
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
