@@ -231,6 +231,23 @@ def test_what_was_not_replayed_takes_the_remainder():
     assert closure.factor == pytest.approx(1.0, abs=0.01)
 
 
+def test_what_a_container_that_was_not_replayed_spends_is_not_its_containers_own():
+    """A container around a container around a leaf, each a second for itself; 1 s of 20 W each.
+
+    The middle one was not replayed: what is left of the outer one without the leaf is of both.
+    """
+    paths = CallPaths.of(
+        np.array([0, 1, 2], np.int32), np.array([-1, 0, 1], np.int32), np.ones(3, dtype=bool)
+    )
+    times = PathTimes(np.full(3, 10.0), np.array([3.0, 2.0, 1.0]), np.ones(3))
+    names = NameEnergies(np.array([6.0, math.nan, 2.0]), np.full(3, 0.01), IDLE_W, 0.0)
+    energies, closure = close(names, paths, times, 3.0, WindowEnergy(3 * 80.0, 0.1))
+    away_j = np.abs(energies.self_energy_j - 80.0)
+    assert np.all(away_j <= 2.0 * energies.self_energy_j_std)
+    assert energies.self_energy_j_std[0] > 5.0
+    assert closure.believable
+
+
 def test_time_outside_has_idle_power():
     energies, _ = closed([20.0, 10.0, 7.0], 200.0 + 8.0 * IDLE_W, duration_s=8.0)
     assert energies.outside_j == pytest.approx(3.0 * IDLE_W)
