@@ -315,6 +315,13 @@ def test_other_arguments_are_other_work():
     assert not same(Placed(0, window=4), Placed(0, window=8))
 
 
+def test_objects_that_are_gone_are_not_taken_for_those_that_came_after():
+    """What is freed leaves its id to the next one."""
+    layer = nn.Identity()
+    keys = [work_of(layer, (np.zeros(size),), {}) for size in (3, 4, 5)]
+    assert len(set(keys)) == 3
+
+
 # What a repeated call leaves as it was.
 
 
