@@ -151,9 +151,12 @@ def profile(
             late = profiler.duration_s > REPEAT_SHARE * budget_s
             return not repeat or late or trains() or profiler.knows_energy_to(SURE_STD)
 
+        lazy = any(map(nn.parameter.is_lazy, model.parameters()))
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):
                 run_pass()
+        if lazy:
+            before = _learned(model)  # the first pass has only made its parameters
         if warmup == "auto" and not trains():
             profiler.warm_up(run_pass)
         try:

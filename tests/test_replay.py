@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import random
+import threading
 import time
 from collections import deque
 from types import SimpleNamespace
@@ -483,6 +484,62 @@ def test_a_pass_that_is_ended_early_leaves_the_models_attributes():
     assert (model.busy, model.calls) == (False, 20)
 
 
+class Threaded(nn.Module):
+    """Runs its parts in threads of its own."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x):
+        found = {}
+
+        def run(k):
+            found[k] = self.parts[k](x)
+
+        for k in range(len(self.parts)):
+            thread = threading.Thread(target=run, args=(k,))
+            thread.start()
+            thread.join()
+        return sum(found.values())
+
+
+def test_modules_in_threads_of_the_model_end_no_thread_and_are_marked(gpus, capfd):
+    """What their container waits for is no part of it: its figure holds theirs once more."""
+    clock = FollowedClock(gpus)
+    model = Threaded(Kernel(gpus, 5e-4, 200.0, clock), Kernel(gpus, 3e-4, 400.0, clock)).eval()
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    batches = [torch.zeros(1)] * 400
+    profile = pywatt.profile(model, batches, **options, budget_s=4.0, accuracy=None)
+    assert not [note for note in profile.notes if "ended early" in note]
+    assert "Traceback" not in capfd.readouterr().err
+    assert any("cannot be believed here" in note for note in profile.notes)
+    assert [layer.resolved for layer in profile.layers if layer.calls] == [False] * 3
+
+
+class LazyKernel(nn.modules.lazy.LazyModuleMixin, Kernel):
+    """A kernel whose parameter has no shape before its first call."""
+
+    cls_to_become = Kernel
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.weight = nn.UninitializedParameter()
+
+    def initialize_parameters(self, x):
+        if self.has_uninitialized_params():
+            self.weight.materialize((1,))
+            nn.init.ones_(self.weight)
+
+
+def test_lazy_modules_are_replayed_once_a_pass_has_made_them(gpus):
+    clock = FollowedClock(gpus)
+    model = nn.Sequential(LazyKernel(gpus, 5e-4, 200.0, clock)).eval()
+    options = {"warmup": 1, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    profile = pywatt.profile(model, [torch.zeros(1, 2)] * 400, **options, budget_s=3.0)
+    assert profile.method == "replay", profile.notes
+
+
 @pytest.mark.parametrize("method", ["auto", "replay"])
 def test_a_run_that_trains_is_not_replayed(method):
     def trained(method):
@@ -655,6 +712,20 @@ def test_a_budget_for_nothing_is_kept_and_said(gpus):
     assert any("nothing could be replayed within budget_s=0.1" in n for n in profile.notes)
     # The run, and idle before and after it.
     assert clock.now_s() - begin_s < 2.0
+
+
+def test_a_pass_longer_than_the_budget_is_ended_within_it(gpus):
+    clock = FollowedClock(gpus)
+    model = nn.Sequential(*(Kernel(gpus, 0.01, 300.0, clock) for _ in range(200))).eval()
+    begin_s = clock.now_s()
+    profile = pywatt.profile(
+        *(model, Passes(model, 4.0)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": "replay", "budget_s": 0.5, "clock": clock},
+    )
+    assert any("nothing could be replayed within budget_s=0.5" in n for n in profile.notes)
+    # The run takes 4 s, and there is idle before and after it.
+    assert clock.now_s() - begin_s < 4.0 + 0.5 + 1.0
+    assert profile.method == "time"
 
 
 def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):

@@ -133,7 +133,12 @@ class Replay:
     def _replay(self) -> None:
         self._tell("looking at the model's calls")
         self._seen = survey(
-            self._entries, self._run_pass, self._clock, self._time_share, self._self_time_share
+            self._entries,
+            self._run_pass,
+            self._clock,
+            self._time_share,
+            self._self_time_share,
+            until_s=self._start_s + self._budget_s,
         )
         self._passes = Passes(
             self._entries,
