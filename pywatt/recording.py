@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.choose import BETTER
@@ -39,6 +39,7 @@ class Recording:
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
+        sensor_models: how sensors average, by their names, where that was known beforehand.
     """
 
     hooks: ModuleHooks
@@ -54,6 +55,7 @@ class Recording:
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()
+    sensor_models: Mapping[str, SensorModel] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -90,12 +92,15 @@ def share(recording: Recording) -> tuple[Shared, ...]:
     shared = []
     for source in sources:
         devices = devices_of(source, recording.hooks, claimed)
+        power = source.power
+        known = None if power is None else recording.sensor_models.get(power.sensor.name)
         found = attribute(
             source,
             recording.hooks.spans(devices),
             recording.start_s,
             recording.end_s,
             method="auto" if recording.method == "replay" else recording.method,
+            sensor_model=known,
         )
         if found is not None:
             shared.append(Shared(source, tuple(devices), found))

@@ -18,6 +18,7 @@ from torch import nn
 import pywatt
 from pywatt import _core
 from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, Readings
 from pywatt.replay.calls import Intercept, Repeater
@@ -777,6 +778,45 @@ def test_a_replay_that_the_run_contradicts_is_not_believed():
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
     assert closure.factor == pytest.approx(500.0 / 700.0)
     assert np.all(energies.self_energy_j_std > 0.15 * energies.self_energy_j)
+
+
+KNOWN = SensorModel(
+    *(None, 0.001), window_s=0.025, window_s_std=2e-4, delay_s=0.0, delay_s_std=2e-4
+)
+
+
+def test_a_known_sensor_need_not_be_probed(gpus):
+    """Where there is no counter, to find out how the sensor averages takes half of this budget."""
+    gpus.configure(has_counter=0)
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock, seed=3)
+    passes = Passes(model, 2.0)
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    profile = pywatt.profile(
+        *(model, passes), **options, budget_s=4.0, sensor_models={"nvml:0": KNOWN}
+    )
+    verdict = Verdict.of(profile, passes)
+    assert verdict.misattributed < 0.003, str(verdict)
+
+
+def test_a_known_sensor_tells_how_many_modules_there_are_for_regression(gpus):
+    """Of many modules the run itself cannot tell what the sensor averages."""
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 40, clock=clock)
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "regression", "clock": clock}
+    unknown = pywatt.profile(model, Passes(model, 3.0), **options)
+    known = pywatt.profile(model, Passes(model, 3.0), **options, sensor_models={"nvml:0": KNOWN})
+    assert unknown.method == "time"
+    assert any("cannot tell window and delay" in note for note in unknown.notes)
+    assert known.method == "regression"
+
+
+def test_models_of_sensors_that_are_not_read_are_refused(gpus):
+    known = SensorModel(None, 0.001)
+    with pytest.raises(pywatt.ArgumentError, match="'nvml:7', but what is read is nvml:0"):
+        pywatt.Profiler(nn.Identity(), sensors="nvml:0", sensor_models={"nvml:7": known})
+    with pytest.raises(pywatt.ArgumentError, match=r"what pywatt\.characterize tells"):
+        pywatt.Profiler(nn.Identity(), sensors="nvml:0", sensor_models={"nvml:0": 0.025})
 
 
 def test_equal_layers_of_a_model_are_replayed_together(gpus):

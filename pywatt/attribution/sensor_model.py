@@ -93,6 +93,10 @@ class SensorModel:
         """Standard deviation of the time between two updates."""
         return None if self.lattice is None else self.lattice.jitter_s
 
+    def in_trace(self, trace: Trace) -> SensorModel:
+        """The same sensor in other readings, whose instants are their own."""
+        return replace(self, lattice=update_lattice(trace))
+
     @property
     def updates_s(self) -> FloatArray:
         """When readings were published, shape (n,)."""

@@ -85,6 +85,7 @@ class Replay:
         devices: devices whose modules each source meters, by the source's name.
         budget_s: how long this may take.
         advance: told how many seconds of the budget have gone since, and what is going on.
+        sensor_models: how sensors average, by their names, where that is known beforehand.
         seed: of the random order.
     """
 
@@ -100,6 +101,7 @@ class Replay:
         devices: Mapping[str, Collection[str]],
         budget_s: float,
         advance: Advance,
+        sensor_models: Mapping[str, SensorModel],
         seed: int = 0,
     ) -> None:
         self._entries, self._run_pass, self._monitor = entries, run_pass, monitor
@@ -109,7 +111,7 @@ class Replay:
         self._random = random.Random(seed)
         self._seen = Survey([], [], 0.0)
         self._passes: Passes | None = None
-        self._sensing = Sensing(monitor)
+        self._sensing = Sensing(monitor, sensor_models)
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
