@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from models import scripted
 from simulated_model import FollowedClock, Kernel, Passes, Verdict, kernels
 from torch import nn
 
@@ -548,13 +549,16 @@ def test_a_run_that_trains_is_not_replayed(method):
         model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
 
+        clock = pywatt.ScriptedClock()
+
         def step(model, batch):
             optimizer.zero_grad()
             model(batch).sum().backward()
             optimizer.step()
+            clock.advance(1e-3)
 
-        batches = [torch.ones(2, 4)] * 5
-        found = pywatt.profile(model, batches, forward=step, warmup=0, method=method, budget_s=0.5)
+        options = scripted(clock=clock, warmup=0, method=method, budget_s=0.5, repeat=False)
+        found = pywatt.profile(model, [torch.ones(2, 4)] * 5, forward=step, **options)
         return found, [(p.detach().clone(), p.grad) for p in model.parameters()]
 
     (profile, left), (_, expected) = trained(method), trained("time")
