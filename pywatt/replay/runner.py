@@ -320,7 +320,10 @@ class Replay:
             models |= seen
             energies = energies_of(source, seen, self._blocks)
             if energies is None:
-                notes += (f"{source.name} published too little to tell modules apart by replay",)
+                notes += (
+                    f"{source.name} published too little within budget_s={self._budget_s:g} to "
+                    "tell modules apart by replay: give it more seconds",
+                )
                 continue
             names[source.name] = energies_by_name(
                 self._entries,
