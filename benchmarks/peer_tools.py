@@ -98,7 +98,10 @@ Run = Callable[[], None]
 
 
 def pywatt(loads: list[Load]) -> Run:
-    """Named windows in one measurement of work that goes on; else a measurement for each."""
+    """Named windows in one measurement of work that goes on; else a measurement for each.
+
+    The wait for quiet is in none of the windows.
+    """
     import pywatt
 
     def run() -> None:
@@ -112,7 +115,7 @@ def pywatt(loads: list[Load]) -> Run:
                     load.read(window.energy_j, window.energy_j_std)
             else:
                 for _ in load:
-                    with pywatt.measure(sensors="nvml:0") as one:
+                    with pywatt.measure(sensors="nvml:0", quiet=load.case.quiet) as one:
                         load.work()
                     load.read(one.energy_j, one.energy_j_std)
 
