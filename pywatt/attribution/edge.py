@@ -30,10 +30,9 @@ PRIOR_ELSEWHERE = 0.3
 # How much a window's own power differs between its parts in two intervals, as a share of itself.
 OWN_SPREAD = 0.3
 
-# A normal distribution is cut off at its bounds where these lie within so many of its standard
-# deviations, and is then summed up in so many parts.
-BOUND_STDS = 6.0
-BOUND_PARTS = 200
+# In no part of an interval does a device draw less than this share of its mean: few idle below a
+# tenth of their limit.
+LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +82,28 @@ def part_of_interval(
     at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
     Phys. 83, 1989).
     """
-    found = _first_part(step_j, step_s, into_s, before, after)
-    return bounded(*found, step_j)
+    part_j, std_j = _first_part(step_j, step_s, into_s, before, after)
+    return bounded(part_j, step_j, into_s / step_s), std_j
 
 
-def bounded(energy_j: float, std_j: float, most_j: float) -> tuple[float, float]:
-    """Mean and deviation of an energy that is known to lie between nothing and `most_j`.
+def bounded(energy_j: float, whole_j: float, share: float) -> float:
+    """Energy of a part of some intervals, kept to what it can be: error and deviation only shrink.
 
-    A normal distribution without what is outside: no power is below zero, and no part more than
-    the whole. Where it lies outside itself, what it rests on is off by as much.
+    No power is below zero, nor a part more than the whole; and none of either side is without any.
+
+    Args:
+        energy_j: what the part was found to have.
+        whole_j: energy of the intervals.
+        share: of their time that is the part's.
     """
-    reach_j = BOUND_STDS * std_j
-    if most_j <= 0.0 or (energy_j - reach_j >= 0.0 and energy_j + reach_j <= most_j):
-        return min(max(energy_j, 0.0), max(most_j, 0.0)), std_j
-    low_j, high_j = max(0.0, energy_j - reach_j), min(most_j, energy_j + reach_j)
-    if low_j >= high_j:  # wholly outside: as near to its edge as the whole range can show
-        low_j, high_j = 0.0, most_j
-    at_j = low_j + (high_j - low_j) * (np.arange(BOUND_PARTS) + 0.5) / BOUND_PARTS
-    away = -0.5 * ((at_j - energy_j) / max(std_j, 1e-6 * most_j)) ** 2
-    weight = np.exp(away - np.max(away))
-    weight /= np.sum(weight)
-    mean_j = float(weight @ at_j)
-    off_j = min(max(-energy_j, energy_j - most_j, 0.0), most_j / np.sqrt(12.0))
-    return mean_j, float(np.hypot(np.sqrt(weight @ (at_j - mean_j) ** 2), off_j))
+    least_j = LEAST_SHARE * max(whole_j, 0.0)
+    return min(max(energy_j, least_j * share), whole_j - least_j * (1.0 - share))
 
 
 def _first_part(
     step_j: float, step_s: float, into_s: float, before: Level | None, after: Level | None
 ) -> tuple[float, float]:
-    """As `part_of_interval`, normal: not bounded by what the interval holds."""
+    """As `part_of_interval`, but not bounded by what the interval holds."""
     rest_s = step_s - into_s
     linear_j = step_j * into_s / step_s
     if before is None and after is None:
@@ -216,7 +208,9 @@ def short_window(
     found = list(zip(shares, (through, itself, elsewhere), strict=True))
     energy_j = sum(share * each[0] for share, each in found)
     var = sum(share * (each[1] + (each[0] - energy_j) ** 2) for share, each in found)
-    return WindowEnergy(*bounded(float(energy_j), float(np.sqrt(var)), float(np.sum(interval_j))))
+    share = float(np.sum(inside_s) / np.sum(cell_s))
+    energy_j = bounded(float(energy_j), float(np.sum(interval_j)), share)
+    return WindowEnergy(energy_j, float(np.sqrt(var)))
 
 
 def _given_intervals(

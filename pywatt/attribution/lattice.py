@@ -186,7 +186,9 @@ class LatticeCurve:
         timing_j = level_w * self.timing_s[[first, last + 1]]
         whole_j = float(self.energy_j[last + 1] - self.energy_j[first])
         std_j = float(np.sqrt(var + timing_j @ timing_j))
-        return WindowEnergy(*bounded(whole_j - float(level_w @ outside_s), std_j, whole_j))
+        share = (end_s - start_s) / float(self.time_s[last + 1] - self.time_s[first])
+        energy_j = bounded(whole_j - float(level_w @ outside_s), whole_j, share)
+        return WindowEnergy(energy_j, std_j)
 
     def _at(self, time_s: float, since: int, until: int) -> tuple[float, float]:
         """Energy up to a moment, and its deviation; from intervals since and before others."""
