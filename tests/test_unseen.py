@@ -1,5 +1,7 @@
 """What no reading saw, or no counter tells: figures within what can be, and honest deviations."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from boxcar_meter import A100_GAIN, meter_energy_j, phases, real_trace
@@ -132,7 +134,7 @@ def test_windows_beside_a_change_of_power_are_not_below_zero(seed, low_w):
     load = pattern([(0.37, 650.0), (0.43, low_w)], -5.0 - random.random(), 11.0, idle_after=False)
     source = meter(load, 1.0, 6.0, random)
     edges_s = 1.0 + 0.05 * np.arange(101)
-    found = [window_energy(source, *edges) for edges in zip(edges_s, edges_s[1:], strict=False)]
+    found = [window_energy(source, *edges) for edges in pairwise(edges_s)]
     energy_j = np.array([one.energy_j for one in found])
     std_j = np.array([one.energy_j_std for one in found])
     assert np.min(energy_j) > 0.0
@@ -152,7 +154,7 @@ def test_pieces_of_some_milliseconds_cost_what_the_deviation_says(pieces_s, dura
         load = pattern(steps, -5.0 - random.random(), 11.0, idle_after=False)
         source = meter(load, 1.0, 6.0, random)
         edges_s = 1.0 + duration_s * np.arange(round(5.0 / duration_s) + 1)
-        found = [window_energy(source, *edges) for edges in zip(edges_s, edges_s[1:], strict=False)]
+        found = [window_energy(source, *edges) for edges in pairwise(edges_s)]
         away_j = [one.energy_j for one in found] - np.diff(load.energy_j(edges_s))
         assert np.max(np.abs(away_j) / [one.energy_j_std for one in found]) <= 3.0
         # The edges alone are known no better than half the swing within a piece on either side.

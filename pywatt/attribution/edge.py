@@ -15,6 +15,13 @@ from pywatt.attribution.result import WindowEnergy
 
 FloatArray = npt.NDArray[np.float64]
 
+# A load of pieces that come again and again does not wander off the line between two moments at
+# which its energy is known: it swings around it. An interval's energy varies by the difference of
+# two swings, and at an edge in it the energy is off by one and half of two others: this share of
+# that variance. It takes so much of an interval to get there.
+SWING_VAR = 0.75
+SWING_SHARE = 0.05
+
 # No load is steadier than this, one standard deviation as a share of its power.
 STEADY_STD = 0.005
 
@@ -123,6 +130,8 @@ def _first_part(
     missing_j = step_j - before.power_w * into_s - after.power_w * rest_s
     at_edge_j = before.power_w * into_s + (missing_j * first_var / var if var > 0 else 0.0)
     at_edge_var = first_var * rest_var / var if var > 0 else 0.0
+    if not distinct:
+        at_edge_var = max(at_edge_var, swing_var(alike_std_w, step_s, min(into_s, rest_s)))
     at_edge_fit = 0.0
     if var > 0:
         at_edge_fit = prior * np.exp(-(missing_j**2) / (2 * var)) / np.sqrt(2 * np.pi * var)
@@ -145,6 +154,18 @@ def _first_part(
     var_j = share * at_edge_var + (1.0 - share) * min(first_var, rest_var)
     var_j += share * (1.0 - share) * (at_edge_j - elsewhere_j) ** 2
     return float(part_j), float(np.sqrt(var_j))
+
+
+def swing_var(std_w: float, step_s: float, away_s: float) -> float:
+    """Variance of the energy up to a moment within an interval, under a load that goes on.
+
+    Args:
+        std_w: one standard deviation of the power of an interval.
+        step_s: length of the interval.
+        away_s: from the moment to the nearer end of the interval.
+    """
+    reached = min(1.0, away_s / (SWING_SHARE * step_s))
+    return SWING_VAR * (std_w * step_s) ** 2 * reached
 
 
 def short_window(
@@ -201,6 +222,11 @@ def short_window(
     itself = _given_intervals(own, mean_j, in_interval, interval_j, inside)
     elsewhere = _given_intervals(anywhere, mean_j, in_interval, interval_j, inside)
     # That something else happened is as likely whatever it was: its evidence is that of `own`.
+    swings = sum(
+        swing_var(alike_std_w, interval_s, min(outside, inside_s[k]))
+        for outside, k in zip(outside_s, (0, -1), strict=True)
+    )
+    through = through[0], max(through[1], swings), through[2]
     log = np.array([np.log(1.0 - differs) + through[2], np.log(differs) + itself[2]])
     weight = np.exp(log - np.max(log))
     weight /= np.sum(weight)
