@@ -15,8 +15,9 @@ ALIKE = ((0.001, 650.0), (0.001, 200.0))
 PHASES = ((0.37, 650.0), (0.43, 200.0))
 DUTY = ((0.117, 300.0), (0.013, 100.0))
 
-# A tool's window is longer than the work in it by what its own begin and end take: 0.1 ms of idle.
-EDGES_J = 0.006
+# A tool's window is longer than the work in it by what its own begin and end take: 0.1 ms of idle,
+# where the tool does not tell.
+EDGES_S = 1e-4
 IDLE_S = (0.35, 0.55)
 # Windows in a row would keep their phase against the sensor: one of so many begins later.
 ROW, SHIFT_S = 5, 0.1
@@ -69,6 +70,7 @@ class Reading:
     truth_j: float
     energy_j: float | None
     energy_j_std: float | None = None
+    edges_s: float = EDGES_S  # by which the tool's window is longer than the work
 
     @property
     def error(self) -> float | None:
@@ -95,7 +97,8 @@ class Errors:
             for reading in readings
             if reading.energy_j is not None
             and reading.energy_j_std is not None
-            and abs(reading.energy_j - reading.truth_j) > 3.0 * reading.energy_j_std + EDGES_J
+            and abs(reading.energy_j - reading.truth_j)
+            > 3.0 * reading.energy_j_std + IDLE_W * reading.edges_s
         ]
         return cls(
             statistics.median(map(abs, errors)) if errors else math.nan,
