@@ -69,7 +69,7 @@ def test_real_a100_whose_load_beats_with_its_sensor_is_unsure(duration_s):
     """Its readings see the load on for a second, then off: they rise and fall gradually."""
     readings, recorded = real_trace("a100_square")
     onset_s = float(recorded["load_edge_s"][0])
-    starts_s = onset_s + np.append(0.0, np.random.default_rng(0).uniform(0.0, 6.0, 40))
+    starts_s = onset_s + np.append(0.0, np.random.default_rng(0).uniform(0.0, 6.0, 12))
     deviations = []
     for start_s in starts_s:
         window = Span("window", start_s, start_s + duration_s)
@@ -100,7 +100,7 @@ def beating(load_s, *, seed, window_s=0.025):
     load = pattern([(load_s / 2, 300.0), (load_s / 2, 100.0)], -5.0, 26.0, idle_after=False)
     source = meter(load, 0.0, 20.0, random, window_s=window_s)
     found = []
-    for start_s in random.uniform(0.2, 18.0, 60):
+    for start_s in random.uniform(0.2, 18.0, 30):
         one = window_energy(Source.of(source.power), start_s, start_s + 1.0)
         truth_j = load.energy_j(start_s + 1.0) - load.energy_j(start_s)
         found.append((abs(one.energy_j - truth_j) / one.energy_j_std, one.energy_j_std / truth_j))
