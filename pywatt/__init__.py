@@ -18,6 +18,7 @@ from pywatt.errors import (
     PywattError,
     ScoreDomainError,
     SensorError,
+    StudyError,
 )
 from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
+    from pywatt.study.public import Study
 
 __all__ = [
     "ArgumentError",
@@ -62,6 +64,8 @@ __all__ = [
     "SensorModel",
     "Span",
     "SpanEnergy",
+    "Study",
+    "StudyError",
     "Trace",
     "__version__",
     "attribute",
@@ -98,4 +102,8 @@ def __getattr__(name: str) -> Any:
         from pywatt import calls
 
         return getattr(calls, name)
+    if name == "Study":
+        from pywatt.study.public import Study
+
+        return Study
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pywatt.errors import ArgumentError
 from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
 from pywatt.ranking import DEFAULT, Ranking
-from pywatt.renderers.numbers import NOT_AVAILABLE
+from pywatt.renderers.numbers import NOT_AVAILABLE, percent
 from pywatt.study.row import StudyRow
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
     axes.barh(range(len(standings)), scores, height=_BAR, color=fills)
     for index, (standing, score) in enumerate(zip(standings, scores, strict=True)):
         share = standing.first_shares[0]
-        often = "" if share is None else f"   1st in {_percent(share)}"
+        often = "" if share is None else f"   1st in {percent(share)}"
         _beside(axes, colors, index, score, f"{score:.3f}{often}")
     _names(axes, [standing.name for standing in standings], max(scores))
     label_axes(
@@ -123,9 +123,3 @@ def _explain(axes: Axes, colors: Theme, entries: Sequence[tuple[str, str]]) -> N
     from matplotlib.patches import Patch
 
     legend(axes, colors, handles=[Patch(facecolor=color, label=label) for color, label in entries])
-
-
-def _percent(share: float) -> str:
-    if 0.0 < share < 0.005:
-        return "<1 %"
-    return ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"
