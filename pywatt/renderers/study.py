@@ -24,7 +24,8 @@ _NEVER_CUT = 500
 _INDENT = 10
 
 _LEGEND = (
-    f"± is one standard deviation. Rank and score: penalized_score of J per sample, alpha "
+    "± is one standard deviation, without the error in scale of the meter or the estimate, which "
+    "all share. Rank and score: penalized_score of J per sample, alpha "
     f"{DEFAULT.alpha:g}; {FRONT} is on the Pareto front: no other is better at both accuracy and "
     "energy, beyond the uncertainty. 1st in: how often it is first when accuracies and energies "
     "are drawn anew from their uncertainty. Training is all of it, test one pass. SAM of the "
@@ -123,6 +124,12 @@ def _scores(standings: Sequence[Standing | None]) -> list[Column]:
     ):
         found = [None if s is None else s.scores[metric] for s in standings]
         texts = [NOT_DEFINED if score is None else fixed(score, decimals) for score in found]
+        if metric == DEFAULT.metric:
+            stds = [0.0 if s is None else s.score_std for s in standings]
+            texts = [
+                f"{text} ± {fixed(std, decimals)}" if std else text
+                for text, std in zip(texts, stds, strict=True)
+            ]
         columns.append((title, texts))
     return columns
 

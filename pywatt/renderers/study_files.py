@@ -114,6 +114,7 @@ def flat(table: StudyTable, model: ModelResult, factors: Factors | None = None) 
         "correct_energy_j": row.correct_energy_j,
         "origin": None if not model.runs else "estimated" if row.estimated else "measured",
         "penalized_score": scores.get("penalized_score"),
+        "penalized_score_std": None if standing is None else standing.score_std,
         "sam": scores.get("sam"),
         "sapi": scores.get("sapi"),
         "netscore": scores.get("netscore"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pywatt.batches import Accuracy, call_model, move, samples_in
@@ -68,8 +70,7 @@ def evaluate(
             moved = move(batch, device)
             size = samples_in(moved)
             if batches == 0:
-                counter = FlopCounterMode(display=False)
-                with counter:
+                with counted_flops() as counter:
                     output = call(model, moved)
                 counted = counter.get_total_flops()
                 flops = counted / size if counted and size else None
@@ -89,6 +90,22 @@ def evaluate(
         flops=flops,
         notes=tuple(notes),
     )
+
+
+@contextmanager
+def counted_flops() -> Iterator[FlopCounterMode]:
+    """Count inside, with attention and encoder layers in parts that FlopCounterMode knows.
+
+    It counts matrix products, convolutions and some kinds of attention, in their forms for GPUs,
+    and knows neither the fused path of nn.TransformerEncoderLayer nor the CPU's fused attention.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 class _Mean:

@@ -108,7 +108,6 @@ def _found(
             rate_hz=settings.rate_hz,
             clock=clock,
         )
-        notes += (f"training: {note}" for note in trained.notes)
     model.eval()
     evaluated = evaluate(model, test_loader, metric, forward=forward, device=device)
     profiled = profile(
@@ -125,7 +124,12 @@ def _found(
         clock=clock,
     )
     passes = profiled.batches / evaluated.batches
-    notes += (note for note in profiled.notes if not note.startswith("the loader was gone through"))
+    notes += evaluated.notes
+    # How often the test was repeated is in the figures already, which are of one pass.
+    tested = [n for n in profiled.notes if not n.startswith("the loader was gone through")]
+    if trained is not None:
+        notes += (f"training: {note}" for note in trained.notes if note not in tested)
+    notes += tested
     return replace(
         begun,
         device_name=_device_name(device),
@@ -146,7 +150,7 @@ def _found(
         versions={
             name: profiled.environment[name] for name in ("pywatt", "torch", "python", "machine")
         },
-        notes=tuple(dict.fromkeys((*evaluated.notes, *notes))),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

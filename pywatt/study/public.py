@@ -185,12 +185,13 @@ def merge(target: str | os.PathLike[str], sources: Sequence[str | os.PathLike[st
     """
     into = Path(target)
     for source in sources:
-        if into.exists() and into.samefile(source):
+        if into.resolve() == Path(source).resolve():
             raise StudyError(f"{into} would be merged into itself: name another file to write")
     found: list[RunRecord] = []
     for source in sources:
         with Store(Path(source)) as store:
             found += store.records()
+    _check_task(found, into)
     with Store(into, create=True) as store:
         there = {(one.key, one.machine): one for one in store.records()}
         _check_task([*there.values(), *found], into)
