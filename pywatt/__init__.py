@@ -30,6 +30,14 @@ from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
+from pywatt.training.result import (
+    EpochEnergy,
+    Extrapolation,
+    LayerTraining,
+    PhaseEnergy,
+    TrainingProfile,
+    TrainingSession,
+)
 from pywatt.windows import window
 
 if TYPE_CHECKING:
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
     from pywatt.study.public import Study
+    from pywatt.training.loop import profile_training
+    from pywatt.training.session import TrainingProfiler
 
 __all__ = [
     "ArgumentError",
@@ -47,11 +57,15 @@ __all__ = [
     "CallWindow",
     "Comparison",
     "CoverageError",
+    "EpochEnergy",
+    "Extrapolation",
     "FileFormatError",
     "LayerEnergy",
+    "LayerTraining",
     "Measurement",
     "Monitor",
     "NvmlError",
+    "PhaseEnergy",
     "Profile",
     "Profiler",
     "PywattError",
@@ -67,6 +81,9 @@ __all__ = [
     "Study",
     "StudyError",
     "Trace",
+    "TrainingProfile",
+    "TrainingProfiler",
+    "TrainingSession",
     "__version__",
     "attribute",
     "characterize",
@@ -81,6 +98,7 @@ __all__ = [
     "pareto_front",
     "penalized_score",
     "profile",
+    "profile_training",
     "sam",
     "sapi",
     "sensors",
@@ -98,6 +116,14 @@ def __getattr__(name: str) -> Any:
         from pywatt.profiler import Profiler
 
         return Profiler
+    if name == "profile_training":
+        from pywatt.training.loop import profile_training
+
+        return profile_training
+    if name == "TrainingProfiler":
+        from pywatt.training.session import TrainingProfiler
+
+        return TrainingProfiler
     if name in ("CallEnergy", "CallWindow", "measure_call"):
         from pywatt import calls
 

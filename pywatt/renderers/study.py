@@ -241,7 +241,7 @@ def _runs(models: Sequence[ModelResult]) -> list[Column]:
     memory = [m.peak_memory_bytes for m in models]
     return [
         ("Runs", [_of_wanted(m) for m in models]),
-        ("Epochs", [NOT_AVAILABLE if m.epochs is None else str(m.epochs) for m in models]),
+        ("Epochs", [_epochs(m) for m in models]),
         ("Train time", [_time(m.train_duration_s, m.train_duration_s_std) for m in models]),
         ("Test time", [_time(m.test_duration_s, m.test_duration_s_std) for m in models]),
         ("Params", [_count(m.row.parameters) for m in models]),
@@ -252,6 +252,13 @@ def _runs(models: Sequence[ModelResult]) -> list[Column]:
         ),
         ("Device", [m.device for m in models]),
     ]
+
+
+def _epochs(model: ModelResult) -> str:
+    if model.epochs is None:
+        return NOT_AVAILABLE
+    extrapolated = "" if model.extrapolated_to is None else f" of {model.extrapolated_to}"
+    return f"{model.epochs}{extrapolated}"
 
 
 def _of_wanted(model: ModelResult) -> str:

@@ -123,6 +123,7 @@ def flat(table: StudyTable, model: ModelResult, factors: Factors | None = None) 
         "test_duration_s": model.test_duration_s,
         "test_duration_s_std": model.test_duration_s_std,
         "epochs": model.epochs,
+        "extrapolated_to": model.extrapolated_to,
         "parameters": row.parameters,
         "flops": model.flops,
         "peak_memory_bytes": model.peak_memory_bytes,

@@ -142,6 +142,7 @@ def _found(
         train_energy_j_std=None if trained is None else trained.energy_j_std,
         train_duration_s=None if trained is None else trained.duration_s,
         epochs=None if trained is None else trained.epochs,
+        extrapolated_to=None if trained is None else trained.extrapolated_to,
         parameters=sum(p.numel() for p in model.parameters()),
         flops=evaluated.flops,
         peak_memory_bytes=peak_bytes(device),

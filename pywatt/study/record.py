@@ -31,6 +31,8 @@ class RunRecord:
         train_energy_j_std: one standard deviation of it.
         train_duration_s: time of the training.
         epochs: times through the training loader; None too where the model trains its own way.
+        extrapolated_to: for how many epochs training energy and duration are told, from those that
+            were measured; None: for these.
         parameters: numbers in the model's parameters.
         flops: of one sample, as torch's FlopCounterMode counts them.
         peak_memory_bytes: on a GPU what torch had allocated at most; on a CPU the most that the
@@ -62,6 +64,7 @@ class RunRecord:
     train_energy_j_std: float | None = None
     train_duration_s: float | None = None
     epochs: int | None = None
+    extrapolated_to: int | None = None
     parameters: int | None = None
     flops: float | None = None
     peak_memory_bytes: int | None = None

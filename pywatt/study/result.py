@@ -38,7 +38,8 @@ class ModelResult:
         train_duration_s_std: one standard deviation of it; None for a single run.
         test_duration_s: time of one pass over the test.
         test_duration_s_std: one standard deviation of it; None for a single run.
-        epochs: times through the training loader.
+        epochs: measured times through the training loader.
+        extrapolated_to: for how many epochs training energy and duration are told; None: for these.
         flops: of one sample.
         peak_memory_bytes: the most of all runs.
         sensors: what was read.
@@ -58,6 +59,7 @@ class ModelResult:
     test_duration_s: float | None
     test_duration_s_std: float | None
     epochs: int | None
+    extrapolated_to: int | None
     flops: float | None
     peak_memory_bytes: int | None
     sensors: tuple[str, ...]
@@ -188,6 +190,7 @@ def _not_run(name: str, device: str, wanted: int | None) -> ModelResult:
         test_duration_s=None,
         test_duration_s_std=None,
         epochs=None,
+        extrapolated_to=None,
         flops=None,
         peak_memory_bytes=None,
         sensors=(),
@@ -232,6 +235,7 @@ def _model_result(name: str, runs: Sequence[RunRecord], wanted: int | None) -> M
         test_duration_s=test_s,
         test_duration_s_std=test_s_std,
         epochs=_common([run.epochs for run in good]),
+        extrapolated_to=_common([run.extrapolated_to for run in good]),
         flops=flops,
         peak_memory_bytes=max(peaks, default=None),
         sensors=tuple(dict.fromkeys(sensor for run in good for sensor in run.sensors)),

@@ -24,6 +24,7 @@ else:
     import tomli as tomllib
 
 INFERENCE_ONLY = "inference only"
+OF_THE_MODEL = "of the model"
 DEFAULT_BUDGET_S = 2.0
 
 
@@ -54,16 +55,20 @@ class Recipe:
     Attributes:
         epochs: times through the training loader.
         optimizer: called with the model's parameters.
-        loss: called without positional arguments; gives a function (output, target) -> loss.
+        loss: called without positional arguments; gives a function (output, target) -> loss. None:
+            the model's output is the loss, or has it as ``loss``.
         scheduler: called with the optimizer; None: the learning rate stays.
         scheduler_steps: "epoch" or "batch": after what the scheduler takes a step.
+        extrapolate_to: for how many epochs the energy is told, from those that are measured; None:
+            for these.
     """
 
     epochs: int
     optimizer: Reference
-    loss: Reference
+    loss: Reference | None
     scheduler: Reference | None
     scheduler_steps: Literal["epoch", "batch"]
+    extrapolate_to: int | None
 
     @property
     def identity(self) -> Any:
@@ -71,9 +76,10 @@ class Recipe:
         return {
             "epochs": self.epochs,
             "optimizer": self.optimizer.identity,
-            "loss": self.loss.identity,
+            "loss": None if self.loss is None else self.loss.identity,
             "scheduler": None if self.scheduler is None else self.scheduler.identity,
             "scheduler_steps": self.scheduler_steps,
+            "extrapolate_to": self.extrapolate_to,
         }
 
 
@@ -271,12 +277,25 @@ def _recipe(table: TomlTable) -> Recipe:
     recipe = Recipe(
         epochs=table.whole_number("epochs", least=1),
         optimizer=_reference(table, "optimizer"),
-        loss=_optional_reference(table, "loss") or Reference("torch.nn:CrossEntropyLoss", {}),
+        loss=_loss(table),
         scheduler=_optional_reference(table, "scheduler"),
         scheduler_steps="batch" if steps == "batch" else "epoch",
+        extrapolate_to=_extrapolate_to(table),
     )
     table.done()
     return recipe
+
+
+def _loss(table: TomlTable) -> Reference | None:
+    if table.get("loss", None) == OF_THE_MODEL:
+        return None
+    return _optional_reference(table, "loss") or Reference("torch.nn:CrossEntropyLoss", {})
+
+
+def _extrapolate_to(table: TomlTable) -> int | None:
+    if "extrapolate_to" not in table.keys:
+        return None
+    return table.whole_number("extrapolate_to", least=table.whole_number("epochs", least=1))
 
 
 def _optional_reference(table: TomlTable, key: str) -> Reference | None:

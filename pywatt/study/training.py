@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from pywatt import _core
-from pywatt.batches import call_model, move
-from pywatt.errors import StudyError
 from pywatt.measurement import measure
 from pywatt.sensors import SensorChoice, select
 from pywatt.study.imports import Imports
 from pywatt.study.settings import Recipe, Reference
+from pywatt.training.loop import profile_training, targets_of
+from pywatt.training.result import Extrapolation, TrainingProfile
+from pywatt.training.session import TrainingProfiler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,12 @@ class TrainingEnergy:
     """What a training took. None where not known.
 
     Attributes:
-        energy_j: energy of all of it, loading and all else between the steps included.
+        energy_j: energy of all of it, loading and all else between the steps included;
+            extrapolated where the recipe asks for that.
         energy_j_std: one standard deviation of it.
         duration_s: how long it took.
-        epochs: times through the loader; None where the model trains its own way.
+        epochs: measured times through the loader; None where the model trains its own way.
+        extrapolated_to: for how many epochs energy and duration are told; None: for those.
         estimated: true if any of the energy comes from a model of the machine.
         notes: what a reader of the figures has to know.
     """
@@ -35,6 +38,7 @@ class TrainingEnergy:
     energy_j_std: float | None
     duration_s: float
     epochs: int | None
+    extrapolated_to: int | None = None
     estimated: bool
     notes: tuple[str, ...]
 
@@ -54,71 +58,94 @@ def train(
     """Train a model by a recipe or its own function, and measure that.
 
     Raises:
-        StudyError: what the recipe names cannot be imported, or a batch has no target.
+        StudyError: what the recipe names cannot be imported.
         Exception: whatever the model, the loader or the training raises.
     """
     model.train()
     if isinstance(training, Reference):
-        work = _own_way(model, loader, training, imports)
-    else:
-        work = _by_recipe(model, loader, training, imports, forward or call_model, device)
+        return _own_way(model, loader, training, imports, device, sensors, rate_hz, clock)
+    optimizer = imports.call(training.optimizer, model.parameters())
+    scheduler = None
+    if training.scheduler is not None:
+        scheduler = imports.call(training.scheduler, optimizer)
+    if scheduler is not None and training.scheduler_steps == "batch":
+        each_batch, scheduler = scheduler, None
+        optimizer.register_step_post_hook(lambda *_: each_batch.step())
+    loss_of = None if training.loss is None else imports.call(training.loss)
+    profiled = profile_training(
+        model,
+        loader,
+        loss_fn=loss_of,
+        optimizer=optimizer,
+        epochs=training.epochs,
+        scheduler=scheduler,
+        step_fn=None if forward is None else _step(forward, loss_of, optimizer),
+        device=device,
+        sensors=sensors,
+        rate_hz=rate_hz,
+        method="time",  # the whole counts here, not its layers
+        progress=False,
+        clock=clock,
+    )
+    whole: TrainingProfile | Extrapolation = profiled
+    notes = profiled.notes
+    if training.extrapolate_to is not None:
+        whole = profiled.extrapolate(training.extrapolate_to)
+        notes = (*notes, *whole.notes, f"accuracy is that after {training.epochs} epochs")
+    return TrainingEnergy(
+        energy_j=whole.energy_j,
+        energy_j_std=whole.energy_j_std,
+        duration_s=whole.duration_s,
+        epochs=training.epochs,
+        extrapolated_to=training.extrapolate_to,
+        estimated=whole.estimated,
+        notes=notes,
+    )
+
+
+def _own_way(
+    model: nn.Module,
+    loader: Iterable[Any],
+    fit: Reference,
+    imports: Imports,
+    device: torch.device,
+    sensors: SensorChoice,
+    rate_hz: float,
+    clock: _core.Clock | None,
+) -> TrainingEnergy:
     notes: tuple[str, ...] = ()
     if isinstance(sensors, str) and sensors == "auto":
         # Those of the model's device only, as for the test.
         chosen = select("auto", devices=[str(device)])
         sensors, notes = [sensor.core for sensor in chosen.sensors], chosen.notes
     with measure(sensors=sensors, rate_hz=rate_hz, clock=clock) as measured:
-        work()
+        imports.call(fit, model, loader)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     return TrainingEnergy(
         energy_j=measured.energy_j,
         energy_j_std=measured.energy_j_std,
         duration_s=measured.duration_s,
-        epochs=training.epochs if isinstance(training, Recipe) else None,
+        epochs=None,
         estimated=measured.estimated,
         notes=(*notes, *measured.notes),
     )
 
 
-def _own_way(
-    model: nn.Module, loader: Iterable[Any], fit: Reference, imports: Imports
-) -> Callable[[], None]:
-    return lambda: imports.call(fit, model, loader)
+def _step(
+    forward: Callable[[nn.Module, Any], Any], loss_of: Any, optimizer: torch.optim.Optimizer
+) -> Callable[[TrainingProfiler, nn.Module, Any], Any]:
+    """What is done with a batch where the study says how the model is called."""
 
+    def step(profiler: TrainingProfiler, model: nn.Module, batch: Any) -> Any:
+        with profiler.phase("forward"):
+            output = forward(model, batch)
+            loss = output if loss_of is None else loss_of(output, targets_of(batch))
+        with profiler.phase("backward"):
+            loss.backward()
+        with profiler.phase("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
 
-def _by_recipe(
-    model: nn.Module,
-    loader: Iterable[Any],
-    recipe: Recipe,
-    imports: Imports,
-    forward: Callable[[nn.Module, Any], Any],
-    device: torch.device,
-) -> Callable[[], None]:
-    optimizer = imports.call(recipe.optimizer, model.parameters())
-    scheduler = None if recipe.scheduler is None else imports.call(recipe.scheduler, optimizer)
-    loss_of = imports.call(recipe.loss)
-
-    def work() -> None:
-        for _ in range(recipe.epochs):
-            for batch in loader:
-                moved = move(batch, device)
-                optimizer.zero_grad()
-                loss_of(forward(model, moved), target_of(moved)).backward()
-                optimizer.step()
-                if scheduler is not None and recipe.scheduler_steps == "batch":
-                    scheduler.step()
-            if scheduler is not None and recipe.scheduler_steps == "epoch":
-                scheduler.step()
-
-    return work
-
-
-def target_of(batch: Any) -> Any:
-    """What a batch wants the output to be: the second of a tuple or list. Raises StudyError."""
-    if isinstance(batch, (tuple, list)) and len(batch) >= 2:
-        return batch[1]
-    raise StudyError(
-        "the training loader must give (input, target) for a recipe; for other batches give the "
-        'model fit = "file.py:function", called with (model, train_loader)'
-    )
+    return step
