@@ -2,15 +2,16 @@ import csv
 import json
 import math
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from timed_models import POWER_W, clock, sensor
+from timed_models import POWER_W, clock, sensor, told
 
 import pywatt
 from pywatt import cli
@@ -69,7 +70,7 @@ def test_every_figure_of_a_run_is_right():
     assert not record.estimated
     assert record.versions["torch"] == torch.__version__
     assert (row.name, row.accuracy) == ("good", 0.75)
-    assert row.accuracy_std == pytest.approx(math.sqrt(0.75 * 0.25 / 12))
+    assert row.accuracy_std == pytest.approx(math.sqrt(10 / 14 * 4 / 14 / 15))  # Laplace
     assert row.sample_energy_j == pytest.approx(0.25 * POWER_W)
     assert row.correct_energy_j == pytest.approx(0.25 * POWER_W / 0.75)
     assert (result.runs, result.wanted, result.errors) == (1, 1, ())
@@ -160,9 +161,49 @@ def test_a_metric_that_gives_no_share_is_told(metric, why):
 
 
 def test_metrics_of_the_whole_test_and_with_arguments():
-    assert run('metric = "timed_models:OverAll"\n' + HEAD + GOOD).models[0].row.accuracy == 0.75
+    whole = run('metric = "timed_models:OverAll"\n' + HEAD + GOOD).models[0].row
+    assert (whole.accuracy, whole.accuracy_std) == (0.75, 0.03125)
     halved = 'metric = { call = "timed_models:share_right", most = 0.5 }\n' + HEAD + GOOD
     assert run(halved).models[0].row.accuracy == 0.375
+
+
+def test_the_recipe_is_torchs_own():
+    recipe = RECIPE.replace("lr = 0.0", "lr = 0.5") + (
+        'scheduler = { call = "torch.optim.lr_scheduler:StepLR", step_size = 1, gamma = 0.5 }\n'
+    )
+    rates = []
+
+    class Noted(torch.optim.SGD):
+        def step(self, *args, **kwargs):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **kwargs)
+
+    Path("noted.py").write_text("")
+    sys.modules["noted"] = type(sys)("noted")
+    sys.modules["noted"].SGD = Noted
+    recipe = recipe.replace("torch.optim:SGD", "noted:SGD")
+    run(HEAD + recipe + GOOD)
+    assert rates == [0.5, 0.5, 0.25, 0.25]
+    rates.clear()
+    run(HEAD + recipe + 'scheduler_steps = "batch"\n' + GOOD)
+    assert rates == [0.5, 0.25, 0.125, 0.0625]
+    rates.clear()
+    # What calls the model, and a loss that the model gives itself.
+    own = 'forward = "timed_models:own_loss"\n' + HEAD + recipe + 'loss = "of the model"\n'
+    table = run('metric = "timed_models:OverAll"\n' + own + GOOD)
+    assert len(rates) == 4
+    assert table.models[0].errors == ()
+
+
+def test_a_training_can_be_extrapolated():
+    table = run(HEAD + RECIPE + "extrapolate_to = 10\n" + GOOD)
+    (model,) = table.models
+    assert (model.epochs, model.extrapolated_to) == (2, 10)
+    assert model.row.train_energy_j == pytest.approx(10 * 2.0 * POWER_W)
+    assert model.train_duration_s == pytest.approx(20.0)
+    assert any("extrapolated, not measured: 2 of 10 epochs" in note for note in table.notes)
+    assert any("accuracy is that after 2 epochs" in note for note in table.notes)
+    assert "2 of 10" in str(table)
 
 
 @pytest.mark.parametrize(
@@ -226,40 +267,28 @@ def test_failures_are_tried_again_when_asked():
     assert (again.runs, again.errors) == (1, ())
 
 
-def test_a_full_disk_ends_the_study_and_keeps_what_is_done(monkeypatch):
-    from pywatt.study import store as module
-
+def test_a_full_disk_ends_the_study_and_keeps_what_is_done():
     text = HEAD + GOOD + CHEAP
     run(HEAD + GOOD)
-
-    class Full(module.Store):
-        """A results file on a disk without a free page."""
-
-        def __init__(self, path, **options):
-            super().__init__(path, **options)
-            pages = self.connection.execute("PRAGMA page_count").fetchone()[0]
-            self.connection.execute(f"PRAGMA max_page_count = {pages}")
-
-        def finish(self, record):
-            super().finish(replace(record, notes=("n" * 50_000,)))
-
-    monkeypatch.setattr("pywatt.study.public.Store", Full)
-    with pytest.raises(StudyError, match="disk is full; free space on its disk"):
-        run(text)
-    monkeypatch.undo()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StudyError, match=r"study\.db: .*; free space on its disk"):
+            run(text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handled)
     assert [model.runs for model in study(text).table().models] == [1, 0]
     assert [model.runs for model in run(text).models] == [1, 1]
 
 
 RUNS = """
-import json, sys
-from dataclasses import asdict
+import sys
 import pywatt
-from timed_models import clock, sensor
+from timed_models import clock, sensor, told
 
-table = pywatt.Study(sys.argv[1], sensors=sensor(), clock=clock).run(progress=False)
-models = [asdict(model) | {"peak_memory_bytes": None} for model in table.models]
-print(json.dumps({"models": models, "notes": table.notes, "ranking": repr(table.ranking)}))
+print(told(pywatt.Study(sys.argv[1], sensors=sensor(), clock=clock).run(progress=False)))
 """
 
 
@@ -285,40 +314,36 @@ def finished(process):
 
 @pytest.mark.slow
 def test_kill_9_and_resume_gives_the_same_table(tmp_path):
+    logged = "".join(a_model(name, "logged", name=name, share=0.75) for name in "ab")
     broken = a_model("broken", "fails")
     stuck = a_model("stuck", "stuck_once", share=0.25)
-    text = "seeds = [0, 1]\n" + HEAD + RECIPE + GOOD + broken + stuck + CHEAP
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "whole" / "reached").touch()
-    whole = start(tmp_path / "whole", text)
-    killed = start(tmp_path / "killed", text)
-    while not (tmp_path / "killed" / "reached").exists():
-        assert killed.poll() is None
+    text = "seeds = [0, 1]\n" + HEAD + RECIPE + logged + broken + stuck + CHEAP
+    # Two processes share it: one does not come back from a run, the other does all that is left.
+    shared = tmp_path / "shared"
+    both = [start(shared, text) for _ in range(2)]
+    while all(process.poll() is None for process in both):
         time.sleep(0.01)
-    killed.kill()
-    killed.communicate()
-    assert len(table_of(tmp_path / "killed" / "study.db").records) == 4
-    resumed = finished(start(tmp_path / "killed", text))
-    assert resumed == finished(whole)
-    assert [model["runs"] for model in resumed["models"]] == [2, 0, 2, 2]
-    left = {entry.name for entry in (tmp_path / "killed").iterdir()}
-    assert left - {"__pycache__"} == {"study.toml", "runs.py", "study.db", "reached"}
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_study(tmp_path):
-    models = "".join(a_model(f"m{n}", "logged", name=f"m{n}", share=0.5) for n in range(8))
-    both = [start(tmp_path / "shared", HEAD + models) for _ in range(2)]
-    tables = [finished(process) for process in both]
-    built = (tmp_path / "shared" / "built.log").read_text().split()
-    assert sorted(built) == [f"m{n}" for n in range(8)]
-    assert max(sum(model["runs"] for model in table["models"]) for table in tables) == 8
+    (dead,) = (process for process in both if process.poll() is None)
+    (other,) = (process for process in both if process is not dead)
+    left = finished(other)
+    assert "1 run is being done by another process" in left["notes"]
+    assert [model["runs"] for model in left["models"]] == [2, 2, 0, 1, 2]
+    dead.kill()
+    dead.communicate()
+    assert len(table_of(shared / "study.db").records) == 9
+    resumed = finished(start(shared, text))
+    Path("reached").touch()
+    assert resumed == json.loads(told(run(text)))
+    assert [model["runs"] for model in resumed["models"]] == [2, 2, 0, 2, 2]
+    assert sorted((shared / "built.log").read_text().split()) == ["a", "a", "b", "b"]
+    names = {entry.name for entry in shared.iterdir()} - {"__pycache__"}
+    assert names == {"study.toml", "runs.py", "study.db", "reached", "built.log"}
 
 
 def test_one_that_another_beats_is_never_first():
     worse = a_model("worse", share=0.25, sample_s=4.0)
     table = run(HEAD + worse + GOOD + CHEAP)
-    assert table.standing("worse").dominated_by == ("good", "cheap")
+    assert table.standing("worse").dominated_by == ("good",)
     assert set(table.standing("worse").first_shares) <= {0.0, None}
     assert table.ranking.standings[-1].name == "worse"
 
@@ -328,7 +353,7 @@ def test_the_table_shows_all_of_it():
     shown = str(table)
     assert shown.startswith("timed · MEASURED with scripted")
     for words in (
-        "0.7500 ± 0.1250",  # sqrt(0.75 * 0.25 / 12)
+        "0.7500 ± 0.1166",  # sqrt(10 / 14 * 4 / 14 / 15)
         "256 J",  # training
         "192 J",  # test
         "16 J",  # per sample

@@ -152,7 +152,7 @@ def test_nothing_that_was_kept_is_lost_by_kill_9(tmp_path):
     Store(path, create=True).close()
     random.seed(4)
     kept = []
-    for attempt in "abc":
+    for attempt in "ab":
         writers = [start(WRITES, path, attempt + name) for name in "xy"]
         for writer in writers:
             kept.append(writer.stdout.readline().strip())
@@ -165,7 +165,7 @@ def test_nothing_that_was_kept_is_lost_by_kill_9(tmp_path):
         assert store.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         there = {one.key for one in store.records()}
     assert set(kept) <= there
-    assert len(there) <= len(kept) + 6  # one that was kept, but not told of, for each that died
+    assert len(there) <= len(kept) + 4  # one that was kept, but not told of, for each that died
 
 
 def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):

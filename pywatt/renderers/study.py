@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pywatt.footprint import Factors
 from pywatt.ranking import DEFAULT, Ranking, Standing
-from pywatt.renderers.numbers import NOT_AVAILABLE, count, fixed, percent, quantity, with_std
+from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, percent, quantity, with_std
 from pywatt.renderers.summary import plain, printed
 
 if TYPE_CHECKING:
@@ -123,11 +123,15 @@ def _scores(standings: Sequence[Standing | None]) -> list[Column]:
         ("NetScore", "netscore", 2),
     ):
         found = [None if s is None else s.scores[metric] for s in standings]
-        texts = [NOT_DEFINED if score is None else fixed(score, decimals) for score in found]
+        most = max((abs(score) for score in found if score), default=1.0)
+        if most < 0.1:  # four digits of the best
+            decimals = min(3 - math.floor(math.log10(most)), 8)
+        scale = Scale("", 1.0, decimals)
+        texts = [NOT_DEFINED if score is None else scale.text(score) for score in found]
         if metric == DEFAULT.metric:
             stds = [0.0 if s is None else s.score_std for s in standings]
             texts = [
-                f"{text} ± {fixed(std, decimals)}" if std else text
+                f"{text} ± {scale.text(std)}" if std else text
                 for text, std in zip(texts, stds, strict=True)
             ]
         columns.append((title, texts))
@@ -157,7 +161,16 @@ def _accuracy(accuracy: float | None, std: float | None) -> str:
 
 
 def _energies(figures: Sequence[tuple[float | None, float | None]]) -> list[str]:
-    return [NOT_AVAILABLE if j is None else with_std(j, std, "J") for j, std in figures]
+    return [_with_std(j, std, "J") for j, std in figures]
+
+
+def _with_std(number: float | None, std: float | None, unit: str) -> str:
+    """Four digits where the standard deviation would allow more: runs differ by more than that."""
+    if number is None:
+        return NOT_AVAILABLE
+    if std and std < 1e-3 * abs(number):
+        return f"{quantity(number, unit)} ± <0.1 %"
+    return with_std(number, std, unit)
 
 
 def _quantity(number: float | None, unit: str) -> str:
@@ -242,8 +255,11 @@ def _runs(models: Sequence[ModelResult]) -> list[Column]:
     return [
         ("Runs", [_of_wanted(m) for m in models]),
         ("Epochs", [_epochs(m) for m in models]),
-        ("Train time", [_time(m.train_duration_s, m.train_duration_s_std) for m in models]),
-        ("Test time", [_time(m.test_duration_s, m.test_duration_s_std) for m in models]),
+        (
+            "Train time",
+            [_with_std(m.train_duration_s, m.train_duration_s_std, "s") for m in models],
+        ),
+        ("Test time", [_with_std(m.test_duration_s, m.test_duration_s_std, "s") for m in models]),
         ("Params", [_count(m.row.parameters) for m in models]),
         ("FLOPs/sample", [_count(m.flops) for m in models]),
         (
@@ -263,10 +279,6 @@ def _epochs(model: ModelResult) -> str:
 
 def _of_wanted(model: ModelResult) -> str:
     return str(model.runs) if model.wanted is None else f"{model.runs} of {model.wanted}"
-
-
-def _time(duration_s: float | None, std_s: float | None) -> str:
-    return NOT_AVAILABLE if duration_s is None else with_std(duration_s, std_s, "s")
 
 
 def _count(number: float | None) -> str:

@@ -25,13 +25,16 @@ class Evaluation:
 
     Attributes:
         accuracy: what the metric says, 0 to 1.
+        accuracy_std: one standard deviation of it, the test being a draw of all that there could
+            be.
         samples: items in the test.
         batches: how many batches they come in.
         flops: of one sample, a multiplication and an addition counted as two.
         notes: what a reader has to know.
     """
 
-    accuracy: float | None
+    accuracy: float
+    accuracy_std: float | None
     samples: int | None
     batches: int
     flops: float | None
@@ -52,7 +55,8 @@ def evaluate(
         model: the model, in eval mode.
         loader: batches of the test.
         metric: a function (output, batch) -> share in [0, 1], whose mean over the samples counts;
-            an object with ``update(output, batch)`` and ``compute()``; None: top-1.
+            an object with ``update(output, batch)``, ``compute()`` and, where it knows the standard
+            deviation of that, ``std()``; None: top-1.
         forward: a function (model, batch) -> output; None: the model is called with the input.
         device: where batches are moved.
 
@@ -83,8 +87,11 @@ def evaluate(
             batches += 1
     if not batches:
         raise StudyError("the test loader gave no batch: the data factory must give one that does")
+    accuracy = judge.accuracy()
+    std = judge.std()
     return Evaluation(
-        accuracy=judge.accuracy(),
+        accuracy=accuracy,
+        accuracy_std=_most_std(accuracy, samples) if std is None else std,
         samples=samples,
         batches=batches,
         flops=flops,
@@ -108,6 +115,19 @@ def counted_flops() -> Iterator[FlopCounterMode]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
+def _most_std(accuracy: float, samples: int | None) -> float | None:
+    """The standard deviation of a mean over so many samples, at most.
+
+    Of shares in [0, 1] none vary more than those that are all 0 or 1. Of these it is the standard
+    deviation that Laplace's rule of succession gives, so that 10 of 10 are not taken for certain:
+    that of a Beta distribution with right + 1 and wrong + 1.
+    """
+    if not samples:
+        return None
+    share = (accuracy * samples + 1.0) / (samples + 2.0)
+    return math.sqrt(share * (1.0 - share) / (samples + 3.0))
+
+
 class _Mean:
     """A metric of each batch, and its mean over the samples."""
 
@@ -129,6 +149,9 @@ class _Mean:
             )
         return found
 
+    def std(self) -> float | None:
+        return None
+
 
 class _Whole:
     """A metric of the whole test, such as mean IoU, which is no mean over batches."""
@@ -149,5 +172,16 @@ class _Whole:
             raise StudyError(
                 f"the metric {type(self._metric).__name__} gave {found}; it must give a share "
                 "between 0 and 1"
+            )
+        return found
+
+    def std(self) -> float | None:
+        if not hasattr(self._metric, "std"):
+            return None
+        found = float(self._metric.std())
+        if not (math.isfinite(found) and found >= 0.0):
+            raise StudyError(
+                f"std() of the metric {type(self._metric).__name__} gave {found}; it must give a "
+                "standard deviation of 0 or more"
             )
         return found

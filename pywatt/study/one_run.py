@@ -134,6 +134,7 @@ def _found(
         begun,
         device_name=_device_name(device),
         accuracy=evaluated.accuracy,
+        accuracy_std=evaluated.accuracy_std,
         samples=evaluated.samples,
         test_energy_j=_over(profiled.energy_j, passes),
         test_energy_j_std=_over(profiled.energy_j_std, passes),

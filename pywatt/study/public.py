@@ -124,13 +124,14 @@ class Study:
         plan = {run.key: run for run in self.settings.runs()}
         here = [record for record in store.records() if record.key in plan]
         at_work = len(store.claimed(plan))
-        busy = f"{at_work} runs are being done by another process" if at_work else ""
+        runs_are = "1 run is" if at_work == 1 else f"{at_work} runs are"
+        busy = f"{runs_are} being done by another process"
         return study_table(
             self.settings.name,
             [replace(record, position=plan[record.key].position) for record in here],
             wanted=len(self.settings.seeds) * self.settings.repeats,
             models=list(dict.fromkeys((run.model.name, run.device) for run in plan.values())),
-            notes=(busy,) if busy else (),
+            notes=(busy,) if at_work else (),
         )
 
     def _dead(self, run: PlannedRun, machine: str) -> RunRecord:

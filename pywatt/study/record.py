@@ -23,6 +23,8 @@ class RunRecord:
         repeat: which of the repeats, from 0.
         error: why it failed; None: it did not.
         accuracy: what the metric says of the test, 0 to 1.
+        accuracy_std: one standard deviation of it, the test being a draw of all that there could
+            be.
         samples: items in the test.
         test_energy_j: energy of one pass over the test.
         test_energy_j_std: one standard deviation of it.
@@ -56,6 +58,7 @@ class RunRecord:
     repeat: int
     error: str | None = None
     accuracy: float | None = None
+    accuracy_std: float | None = None
     samples: int | None = None
     test_energy_j: float | None = None
     test_energy_j_std: float | None = None

@@ -211,7 +211,7 @@ def _model_result(name: str, runs: Sequence[RunRecord], wanted: int | None) -> M
     row = StudyRow(
         name=name,
         accuracy=None if accuracy is None else min(max(accuracy, 0.0), 1.0),
-        accuracy_std=_accuracy_std(accuracy, accuracy_spread, samples),
+        accuracy_std=_accuracy_std(good, accuracy_spread),
         test_energy_j=test_j,
         test_energy_j_std=test_j_std,
         samples=samples,
@@ -270,16 +270,12 @@ def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float 
     return mean, math.hypot(spread or 0.0, math.hypot(*known) / len(runs))
 
 
-def _accuracy_std(
-    accuracy: float | None, spread: float | None, samples: int | None
-) -> float | None:
-    """From how runs differ, and from the test being a draw of `samples` of all that there could be.
-
-    Of shares in [0, 1] with a mean a, none varies more than those that are all 0 or 1: a (1 - a).
-    """
-    if accuracy is None or not samples:
+def _accuracy_std(runs: Sequence[RunRecord], spread: float | None) -> float | None:
+    """From how runs differ, and from the test being one draw, which all runs have in common."""
+    stds = [run.accuracy_std for run in runs if run.accuracy_std is not None]
+    if not stds:
         return spread
-    return math.hypot(spread or 0.0, math.sqrt(max(accuracy * (1.0 - accuracy), 0.0) / samples))
+    return math.hypot(spread or 0.0, math.fsum(stds) / len(stds))
 
 
 def _common(items: Sequence[_T | None]) -> _T | None:
