@@ -15,6 +15,7 @@ from timed_models import POWER_W, clock, sensor, told
 
 import pywatt
 from pywatt import cli
+from pywatt.calls.named import function_named
 from pywatt.errors import StudyError
 from pywatt.study.public import MOST_DEATHS, table_of
 
@@ -167,21 +168,25 @@ def test_metrics_of_the_whole_test_and_with_arguments():
     assert run(halved).models[0].row.accuracy == 0.375
 
 
+NOTED = """
+import torch
+
+rates = []
+
+def sgd(parameters, lr):
+    optimizer = torch.optim.SGD(parameters, lr)
+    optimizer.register_step_pre_hook(lambda one, *_: rates.append(one.param_groups[0]["lr"]))
+    return optimizer
+"""
+
+
 def test_the_recipe_is_torchs_own():
     recipe = RECIPE.replace("lr = 0.0", "lr = 0.5") + (
         'scheduler = { call = "torch.optim.lr_scheduler:StepLR", step_size = 1, gamma = 0.5 }\n'
     )
-    rates = []
-
-    class Noted(torch.optim.SGD):
-        def step(self, *args, **kwargs):
-            rates.append(self.param_groups[0]["lr"])
-            return super().step(*args, **kwargs)
-
-    Path("noted.py").write_text("")
-    sys.modules["noted"] = type(sys)("noted")
-    sys.modules["noted"].SGD = Noted
-    recipe = recipe.replace("torch.optim:SGD", "noted:SGD")
+    Path("noted.py").write_text(NOTED)
+    rates = function_named("noted.py:sgd", folder=Path.cwd()).__globals__["rates"]
+    recipe = recipe.replace("torch.optim:SGD", "noted.py:sgd")
     run(HEAD + recipe + GOOD)
     assert rates == [0.5, 0.5, 0.25, 0.25]
     rates.clear()

@@ -47,7 +47,7 @@ def test_the_whole_demo_on_a_sensor_whose_truth_is_known(tmp_path):
         call = f'call = "timed_digits.py:timed", kind = "{kind}", sample_s = {sample_s}'
         text = text.replace(f'call = "{name}"', call).replace(f'= "{name}"', f"= {{ {call} }}")
     text = text.replace("digits_models.py:", "timed_digits.py:")
-    path.write_text(text + "")
+    path.write_text(text.replace("threads = 1 ", "rate_hz = 8\nthreads = 1 "))
     sensor = pywatt.ScriptedSensor([POWER_W], clock=clock)
     table = pywatt.Study(path, sensors=sensor, clock=clock).run(progress=False)
     assert [model.errors for model in table.models] == [()] * 5
@@ -57,7 +57,7 @@ def test_the_whole_demo_on_a_sensor_whose_truth_is_known(tmp_path):
         training_s = 0.5 if model.name == "nearest centroid" else 4 * 1347 * sample_s
         assert model.row.train_energy_j == pytest.approx(training_s * POWER_W, rel=1e-6)
         assert model.runs == 2
-        assert 0.6 < model.row.accuracy < 1.0
+        assert 0.4 < model.row.accuracy < 1.0
     # The truth: 1 J, 2 J, 64 J, 1 kJ and 8 kJ a sample, and no accuracy makes up for the last two.
     names = [standing.name for standing in table.ranking.standings]
     assert names[:2] == ["MLP", "logistic regression"]

@@ -15,7 +15,7 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("segmentation", 0.3), ("action_recognition", 0.2), ("language_model", 0.01)],
+    [("segmentation", 0.15), ("action_recognition", 0.15), ("language_model", 1 / 128)],
 )
 def test_an_example_runs(name, least, tmp_path):
     folder = EXAMPLES / name

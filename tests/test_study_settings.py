@@ -102,6 +102,7 @@ def test_without_a_recipe_nothing_is_trained(read):
         ("seeds = [0, 1]", "seeds = [-1]", 3, ["seeds", "seeds = [0, 1]"]),
         ("repeats = 2", "repeats = 0", 4, ["repeats", "at least 1", "not 0"]),
         ("repeats = 2", "repeats = true", 4, ["repeats", "not True"]),
+        ("repeats = 2", "threads = 0", 4, ["threads", "at least 1"]),
         ("repeats = 2", "repeat = 2", 4, ["repeat", "did you mean 'repeats'?"]),
         ('devices = ["cpu", "cuda:0"]', "devices = []", 5, ["devices", 'devices = ["a", "b"]']),
         ("epochs = 3", "epochs = 'ten'", 8, ["training.epochs", "whole number", "'ten'"]),

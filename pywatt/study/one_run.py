@@ -8,6 +8,8 @@ import inspect
 import platform
 import random
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -60,7 +62,7 @@ def perform(
     """
     begun = record_of(run, settings, machine)
     try:
-        with preserved_state(nn.Module()):
+        with preserved_state(nn.Module()), _threads(settings.threads):
             found = _found(begun, run, settings, imports, sensors, clock)
     except Exception as error:  # a model that fails must not keep the others from being run
         found = replace(begun, error=_why(error, settings.path.parent))
@@ -181,6 +183,16 @@ def _without_gradients(forward: Any) -> Any:
             return forward(model, batch)
 
     return call
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seed(seed: int) -> None:

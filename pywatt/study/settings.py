@@ -135,6 +135,7 @@ class StudySettings:
         devices: torch devices.
         seeds: each model is run with each of them.
         repeats: how often with each seed.
+        threads: of torch on the CPU; None: as many as torch takes.
         budget_s: how long the test may be repeated until its energy is known to 1 %.
         sensors: names, or "auto".
         rate_hz: readings a second.
@@ -149,6 +150,7 @@ class StudySettings:
     devices: tuple[str, ...]
     seeds: tuple[int, ...]
     repeats: int
+    threads: int | None
     budget_s: float
     sensors: Literal["auto"] | tuple[str, ...]
     rate_hz: float
@@ -179,6 +181,7 @@ class StudySettings:
                             "model": model.factory.identity,
                             "training": training,
                             "device": device,
+                            "threads": self.threads,
                             "seed": seed,
                             "repeat": repeat,
                         }
@@ -238,6 +241,7 @@ def _settings(path: Path, root: TomlTable) -> StudySettings:
         devices=root.texts("devices", default=("cpu",)),
         seeds=root.whole_numbers("seeds", default=(0,)),
         repeats=root.whole_number("repeats", least=1, default=1),
+        threads=root.whole_number("threads", least=1) if "threads" in root.keys else None,
         budget_s=root.number("budget_s", above=0.0, default=DEFAULT_BUDGET_S),
         sensors=_sensors(root),
         rate_hz=root.number("rate_hz", above=0.0, default=1000.0),
