@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class PathSum:
     self_j_std: float = 0.0
     inclusive_j_std: float = 0.0
     told_s: float = 0.0  # own time in segments that told it
+
+    def add(self, other: PathSum) -> None:
+        """Add calls at another place that count as made here."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -113,7 +113,8 @@ def profile_training(
     check_budget(budget_s)
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not hasattr(loader, "__iter__"):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
-    if epochs > 1 and iter(loader) is loader:
+    # Not by calling iter: a DataLoader draws a random number in it.
+    if epochs > 1 and isinstance(loader, Iterator):
         raise ArgumentError(
             f"the loader is {describe(loader)}, which can be gone through once, and not for "
             f"{epochs} epochs: give a DataLoader or a list"

@@ -6,7 +6,7 @@ Modules were traced in some of the steps. Their calls and times stand for all st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # What names stand for: the phases, then these of each module.
 KINDS = ("forward", "backward", "again")
+
+Place = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,17 +60,14 @@ class Tree:
             steps_scale: how many times as many batches there were as were traced.
         """
         index = {name: k for k, name in enumerate(names)}
-        found = {
-            _known_by(key): sums
-            for key, sums in source.paths.items()
-            if len(key) > 1 and all(step.of in index for step in key[1:])
-        }
+        found: dict[Place, PathSum] = {}
+        for key, calls_there in source.paths.items():
+            if len(key) > 1 and all(step.of in index for step in key[1:]):
+                found.setdefault(_place(key), PathSum()).add(calls_there)
         # A call that never ended has no span, though the calls inside it have.
         every = dict.fromkeys(key[:depth] for key in found for depth in range(2, len(key) + 1))
         keys = sorted(every, key=len)
-        place: dict[tuple[tuple[str, str], ...], int] = {
-            (("phase", phase),): k for k, phase in enumerate(TIMED)
-        }
+        place: dict[Place, int] = {(("phase", phase),): k for k, phase in enumerate(TIMED)}
         place |= {key: k + len(TIMED) for k, key in enumerate(keys)}
         phases = [source.phases.get(phase) for phase in TIMED]
         phase = np.array([*range(len(TIMED)), *(TIMED.index(key[0][1]) for key in keys)])
@@ -81,12 +80,13 @@ class Tree:
             [1.0 if p is None or not p.traced_s else p.time_s / p.traced_s for p in phases]
         )[phase]
         calls = np.array([s.calls for s in sums]) * steps_scale
-        time_s = np.array([s.time_s for s in sums]) * scale
+        self_time_s = np.array([s.self_time_s for s in sums]) * scale
         for k, each in enumerate(phases):
             calls[k] = 0.0 if each is None else each.calls
-            time_s[k] = 0.0 if each is None else each.time_s
+            time_s = 0.0 if each is None else each.time_s
+            self_time_s[k] = max(0.0, time_s - float(np.sum(self_time_s[phase == k])))
         paths = CallPaths(name.astype(np.int32), parent, parent)
-        times = PathTimes(calls, time_s, np.maximum(paths.minus_children(time_s), 0.0))
+        times = PathTimes(calls, paths.plus_children(self_time_s), self_time_s)
         return cls(source, paths, phase, module, kind, sums, times, len(index))
 
     @property
@@ -211,12 +211,43 @@ class Tree:
         names = NameEnergies(
             call_j, np.sqrt(var), forward.idle_w, forward.idle_w_std, forward.drift_std
         )
-        return close(names, self.paths, self.times, self.duration_s, total)
+        energies, closure = close(names, self.paths, self.times, self.duration_s, total)
+        return _bounded(energies, total), closure
 
 
-def _known_by(key: Path) -> tuple[tuple[str, str], ...]:
-    """The phase, then kind and name of each module on the way."""
-    return (("phase", key[0].of), *((step.kind, step.of) for step in key[1:]))
+def _bounded(energies: PathEnergies, total: WindowEnergy) -> PathEnergies:
+    """Let no phase be less sure than all others together: it is what they leave of the total.
+
+    The standard deviation of a sum is at most the sum of standard deviations, however they go
+    together.
+    """
+    count = len(TIMED)
+    stds = np.append(energies.energy_j_std[:count], energies.outside_j_std)
+    bounded = np.minimum(stds, np.sum(stds) - stds + total.energy_j_std)
+    inclusive, own = energies.energy_j_std.copy(), energies.self_energy_j_std.copy()
+    inclusive[:count] = bounded[:count]
+    own[:count] = np.minimum(own[:count], inclusive[:count])
+    return replace(
+        energies,
+        energy_j_std=inclusive,
+        self_energy_j_std=own,
+        outside_j_std=float(bounded[count]),
+    )
+
+
+def _place(key: Path) -> Place:
+    """The phase, then kind and name of each module on the way.
+
+    What checkpointing runs again, it runs inside the backward of the module that needs it first. It
+    is none of that one's work: only modules that contain it stay on the way to it.
+    """
+    steps = key[1:]
+    first = next((k for k, step in enumerate(steps) if step.kind == "again"), None)
+    if first is not None:
+        again = steps[first].of
+        around = [s for s in steps[:first] if s.of == "" or again.startswith(f"{s.of}.")]
+        steps = (*around, *steps[first:])
+    return (("phase", key[0].of), *((step.kind, step.of) for step in steps))
 
 
 def outermost_of_modules(tree: Tree) -> npt.NDArray[np.bool_]:
