@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from pywatt.assembly import RESOLVED_SHARE, environment
+from pywatt.assembly import environment
 from pywatt.attribution import Method
 from pywatt.modules import find_wholes
 from pywatt.training.hooks import TrainingHooks
-from pywatt.training.layers import Layers, layers_of
-from pywatt.training.ledger import Ledger, PhaseSum
+from pywatt.training.layers import Shared, layers_of, method_of, phases_of, share
+from pywatt.training.ledger import Ledger
 from pywatt.training.result import (
-    PHASES,
     EpochEnergy,
+    LayerTraining,
     PhaseEnergy,
     TrainingProfile,
     TrainingSession,
 )
+from pywatt.training.segment import UNTOLD
 from pywatt.training.tally import EpochTally
 
 
@@ -47,15 +48,22 @@ def assemble(
         method: asked-for method of attribution.
     """
     total = ledger.total
-    layers = layers_of(hooks, ledger, batches / max(1, traced_batches))
+    known = total is not None
+    names = [entry.name for entry in hooks.entries]
+    shared = share(ledger, names, batches / max(1, traced_batches), method)
+    phases = phases_of(shared, known=known)
+    layers = layers_of(hooks.entries, shared, known=known)
+    found_by, reason = method_of(shared)
+    closure = next((one.closure for one in shared if one.closure is not None), None)
+    notes = _notes(hooks, ledger, shared, phases, layers, batches, traced_batches)
     told = _epochs(ledger, epochs, first_index)
     used = set(ledger.sources)
     energy_j = None if total is None else total.energy_j
     energy_j_std = None if total is None else total.energy_j_std
     return TrainingProfile(
         model=hooks.entries[0].type,
-        phases=_phases(ledger, layers),
-        layers=layers.rows,
+        phases=phases,
+        layers=layers,
         epochs=told,
         sessions=(
             TrainingSession(
@@ -75,38 +83,14 @@ def assemble(
         traced_batches=traced_batches,
         energy_by_sensor=dict(ledger.by_sensor),
         sensors=tuple(i for i in ledger.infos if (i.source or i.name) in used),
-        method=layers.method,
-        method_reason=layers.reason,
-        notes=tuple(dict.fromkeys(_notes(hooks, ledger, layers, batches, traced_batches, method))),
+        method=found_by,
+        method_reason=reason,
+        closure=None if closure is None else closure.factor,
+        closure_std=None if closure is None else closure.factor_std,
+        notes=tuple(dict.fromkeys(notes)),
         estimated=any(source.info.estimated for source in ledger.sources.values()),
         environment=environment(hooks),
     )
-
-
-def _phases(ledger: Ledger, layers: Layers) -> tuple[PhaseEnergy, ...]:
-    """Sums over sources, whose errors are independent of each other."""
-    known = ledger.total is not None
-    phases = []
-    for name in PHASES:
-        parts = ledger.phase(name)
-        time_s = max((part.time_s for part in parts), default=0.0)
-        phases.append(
-            PhaseEnergy(
-                name=name,
-                energy_j=math.fsum(p.energy_j for p in parts) if known else None,
-                energy_j_std=math.hypot(*(p.energy_j_std for p in parts)) if known else None,
-                time_s=time_s,
-                resolved=is_resolved(parts) if known and time_s > 0 else None,
-                outside_j=layers.outside_j.get(name) if known else None,
-            )
-        )
-    return tuple(phases)
-
-
-def is_resolved(parts: Sequence[PhaseSum]) -> bool:
-    """Tell whether a phase is known so much better than by the time it took."""
-    std = math.hypot(*(part.energy_j_std for part in parts))
-    return std < RESOLVED_SHARE * math.hypot(*(part.unknown_j for part in parts))
 
 
 def _epochs(
@@ -147,21 +131,25 @@ def _samples(tallies: Sequence[EpochTally]) -> int | None:
 def _notes(
     hooks: TrainingHooks,
     ledger: Ledger,
-    layers: Layers,
+    shared: Sequence[Shared],
+    phases: Sequence[PhaseEnergy],
+    layers: Sequence[LayerTraining],
     batches: int,
     traced_batches: int,
-    method: Method,
 ) -> Iterator[str]:
-    yield from ledger.notes
-    yield from layers.notes
-    unresolved = [
-        name
-        for name in PHASES
-        if any(p.time_s > 0 for p in ledger.phase(name)) and not is_resolved(ledger.phase(name))
-    ]
-    if unresolved and ledger.total is not None:
+    by_replay = any(one.phase_method == "replay" for one in shared)
+    for note in ledger.notes:
+        # Why segments alone could not tell phases apart does not matter where replay did.
+        if not (by_replay and note.startswith(UNTOLD)):
+            yield note
+    for one in shared:
+        yield from one.notes
+    if ledger.replayed is not None:
+        yield from ledger.replayed.notes
+    unresolved = [phase.name for phase in phases if phase.resolved is False]
+    if unresolved:
         yield (
-            f"the power of these phases could not be told from that of others, so their energies "
+            "the power of these phases could not be told from that of others, so their energies "
             f"are hardly more than shares of time: {', '.join(unresolved)}"
         )
     if 0 < traced_batches < batches:
@@ -169,7 +157,9 @@ def _notes(
             f"modules were traced in {traced_batches:,} of {batches:,} batches, and their energies "
             "are scaled to the phases of all"
         )
-    yield from find_wholes(hooks.entries, [int(row.forward_calls) for row in layers.rows])
+    elif not traced_batches:
+        yield "modules were traced in no batch: train for two or more to have energies of layers"
+    yield from find_wholes(hooks.entries, [int(layer.forward_calls) for layer in layers])
     if hooks.compiled_inside:
         yield "torch.compile was at work during the training, and its energy is included"
     for device, timeline in hooks.timelines.items():

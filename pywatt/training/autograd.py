@@ -102,7 +102,8 @@ class Owners:
         seen: set[Any] = set()
         inside: list[tuple[int, Any]] = []
         before: list[Any] = []
-        pending = list(_nodes_of(output))
+        made_by = (tensor.grad_fn for tensor in tensors_in(output))
+        pending = [node for node in made_by if node is not None]
         while pending:
             node = pending.pop()
             if node in seen:
@@ -175,20 +176,19 @@ class _Graph:
         self.run, self.base = -1, 0
 
 
-def _nodes_of(output: Any, depth: int = 0) -> Iterator[Any]:
-    """The nodes that made the tensors in an output."""
-    if isinstance(output, torch.Tensor):
-        if output.grad_fn is not None:
-            yield output.grad_fn
+def tensors_in(item: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    """All tensors in what a module takes or gives, in order."""
+    if isinstance(item, torch.Tensor):
+        yield item
         return
     if depth >= MAX_DEPTH:
         return
     items: Any = ()
-    if isinstance(output, Mapping):
-        items = output.values()
-    elif isinstance(output, (tuple, list)):
-        items = output
-    elif is_dataclass(output):
-        items = [getattr(output, field.name, None) for field in fields(output)]
-    for item in items:
-        yield from _nodes_of(item, depth + 1)
+    if isinstance(item, Mapping):
+        items = item.values()
+    elif isinstance(item, (tuple, list)):
+        items = item
+    elif is_dataclass(item):
+        items = [getattr(item, field.name, None) for field in fields(item)]
+    for inner in items:
+        yield from tensors_in(inner, depth + 1)

@@ -1,238 +1,237 @@
-"""A phase's energy among the modules that ran in it: of the traced steps, scaled to all of them."""
+"""Energies of phases and layers: sums over sources, by the method that tells each best."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from pywatt.assembly import RESOLVED_SHARE
-from pywatt.attribution.result import (
-    PathEnergies,
-    PathTimes,
-    WindowEnergy,
-    fold_by_name,
-    fold_outermost,
-)
-from pywatt.attribution.time import unknown_stds
-from pywatt.modules import ModuleEntry
-from pywatt.spans import CallPaths
-from pywatt.training.hooks import WITH_MODULES, TrainingHooks
-from pywatt.training.ledger import Ledger, Path, PathSum, PhaseSum, SourceSum
-from pywatt.training.result import LayerTraining
+from pywatt.attribution import Method
+from pywatt.attribution.result import PathEnergies, WindowEnergy
+from pywatt.modules import ModuleEntry, is_lazy
+from pywatt.replay.closing import Closure
+from pywatt.training.hooks import TIMED, WITH_MODULES
+from pywatt.training.ledger import Ledger, SourceSum
+from pywatt.training.result import PHASES, LayerTraining, PhaseEnergy
+from pywatt.training.tree import KINDS, Tree, outermost_of_modules
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """Energies of layers, and how all energies were found.
+class Shared:
+    """One source's energy among phases and modules.
 
     Attributes:
-        rows: one for each module.
-        outside_j: of each phase with modules, the part that is in none of them.
-        method: what shared the energy among phases, and among layers where that differs.
+        tree: what ran.
+        energies: energies of its paths; what is outside of all is the phase "other".
+        phase_method: what told phases apart.
+        module_method: what told modules apart; None where there are none.
         reason: what that means.
+        closure: how far replay and the training agree; None for other methods.
         notes: what a reader must know.
     """
 
-    rows: tuple[LayerTraining, ...]
-    outside_j: Mapping[str, float]
-    method: str
+    tree: Tree
+    energies: PathEnergies
+    phase_method: str
+    module_method: str | None
     reason: str
-    notes: tuple[str, ...]
+    closure: Closure | None = None
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tree:
-    """The calls of one phase's traced steps: path 0 is the phase, and name k + 1 is module k.
+def share(
+    ledger: Ledger, names: Sequence[str], steps_scale: float, method: Method
+) -> tuple[Shared, ...]:
+    """Share each source's energy.
 
-    Attributes:
-        keys: what each path is.
-        paths: the tree.
-        sums: what was added up of each.
-        times: calls and times, of which the phase's is all of it.
+    Args:
+        ledger: what all segments, and perhaps replay, have told.
+        names: the modules' names.
+        steps_scale: how many times as many batches there were as were traced.
+        method: asked-for method.
     """
+    return tuple(
+        _shared(ledger, source, Tree.of(source, names, steps_scale), method)
+        for source in ledger.sources.values()
+    )
 
-    keys: tuple[Path, ...]
-    paths: CallPaths
-    sums: tuple[PathSum, ...]
-    times: PathTimes
 
-    @classmethod
-    def of(cls, source: SourceSum, phase: str, index: Mapping[str, int]) -> Tree | None:
-        """Build it; None where no step was traced."""
-        found = {
-            key: sums for key, sums in source.paths.items() if key[0].of == phase and len(key) > 0
-        }
-        if not found:
-            return None
-        # A call that never ended has no span, though the calls inside it have.
-        every = dict.fromkeys(key[:depth] for key in found for depth in range(1, len(key) + 1))
-        # A model's phases are the same on all of its devices.
-        tops = [key for key in every if len(key) == 1]
-        keys = [tops[0], *sorted((key for key in every if len(key) > 1), key=len)]
-        place = {key: k for k, key in enumerate(keys)} | dict.fromkeys(tops, 0)
-        name = [0, *(index.get(key[-1].of, -1) + 1 for key in keys[1:])]
-        parent = np.array([-1, *(place[key[:-1]] for key in keys[1:])], dtype=np.int32)
-        sums = tuple(found.get(key, PathSum()) for key in keys)
-        times = PathTimes(
-            np.array([s.calls for s in sums]),
-            np.array([s.time_s for s in sums]),
-            np.array([s.self_time_s for s in sums]),
+def _shared(ledger: Ledger, source: SourceSum, tree: Tree, method: Method) -> Shared:
+    found = tree.from_segments()
+    told = any(sums.told_s > 0 for sums in tree.sums)
+    module_method = " and ".join(source.module_methods) if told else "time"
+    reasons = [f"phases: {source.reason}"]
+    if told:
+        reasons.append(f"layers: {source.module_reason}")
+    run_alone = Shared(
+        tree,
+        found,
+        " and ".join(source.methods),
+        module_method if tree.has_modules else None,
+        "; ".join(reasons),
+    )
+    replayed = ledger.replayed
+    names = None if replayed is None else replayed.names.get(source.name)
+    if replayed is None or names is None or (told and method != "replay"):
+        return run_alone
+    total = WindowEnergy(source.energy_j, math.sqrt(source.energy_var))
+    closed, closure = tree.closed(names, total)
+    if not closure.believable:
+        return Shared(
+            tree,
+            found,
+            run_alone.phase_method,
+            run_alone.module_method,
+            run_alone.reason,
+            notes=(
+                f"the training took {closure.factor:.3g} times the energy that replay tells of it "
+                f"({source.name}): replay's figures cannot be believed here, since the work or "
+                "the machine was not the same",
+            ),
         )
-        paths = CallPaths(np.array(name, dtype=np.int32), parent, parent)
-        return cls(tuple(keys), paths, sums, times)
+    why = (
+        "layers: the forward and the backward of each kind of call were run back to back for as "
+        f"long as the sensor needs, within {replayed.duration_s:.0f} s and {replayed.blocks} "
+        "blocks, and the sum corrected to what the training really took"
+    )
+    if source.doubted_s > 0 or set(source.methods) != {"overlap"}:
+        # What a regression makes of phases that are shorter than a reading's window is less sure.
+        return Shared(tree, closed, "replay", "replay", why.removeprefix("layers: "), closure)
+    other = source.phases["other"]
+    energies = tree.with_phases(
+        closed,
+        found.energy_j[: len(TIMED)],
+        found.energy_j_std[: len(TIMED)],
+        other.energy_j,
+        other.energy_j_std,
+    )
+    reason = f"phases: {source.reason}; {why}"
+    return Shared(tree, energies, run_alone.phase_method, "replay", reason, closure)
 
-    def by_time(self, traced: PhaseSum) -> PathEnergies:
-        """Share the phase's energy by time."""
-        self_s = self.times.self_time_s
-        all_s = float(np.sum(self_s))
-        own_j = traced.traced_j * self_s / all_s if all_s > 0 else np.zeros(len(self_s))
-        return self._energies(own_j, traced, *self.unknown(traced))
 
-    def as_told(self, traced: PhaseSum) -> PathEnergies | None:
-        """Share it as segments alone have told; None where none did."""
-        told_s = sum(s.told_s for s in self.sums)
-        if told_s <= 0:
-            return None
-        # What a path drew in segments that told it, for all of its time.
-        scale = np.array([s.self_time_s / s.told_s if s.told_s > 0 else 0.0 for s in self.sums])
-        own_j = np.array([max(0.0, s.self_j) for s in self.sums]) * scale
-        sum_j = float(np.sum(own_j))
-        if sum_j <= 0:
-            return None
-        gain = traced.traced_j / sum_j
-        std = np.array([s.self_j_std for s in self.sums]) * scale * gain
-        inclusive_std = np.array([s.inclusive_j_std for s in self.sums]) * scale * gain
-        return self._energies(own_j * gain, traced, inclusive_std, std)
+@dataclass(slots=True)
+class _Sum:
+    """One energy over sources, whose errors are independent of each other."""
 
-    def unknown(self, traced: PhaseSum) -> tuple[FloatArray, FloatArray]:
-        """Deviations, with children and without, if nothing were known but the time of calls."""
-        total = WindowEnergy(traced.traced_j, 0.0)
-        stds = unknown_stds(self.times, total, float(np.sum(self.times.self_time_s)))
-        return stds.energy_j_std, stds.self_energy_j_std
+    energy_j: float = 0.0
+    var: float = 0.0
+    unknown_var: float = 0.0
 
-    def _energies(
-        self, own_j: FloatArray, traced: PhaseSum, inclusive_std: FloatArray, std: FloatArray
-    ) -> PathEnergies:
-        return PathEnergies(self.paths.plus_children(own_j), inclusive_std, own_j, std, 0.0, 0.0)
+    def add(self, energy_j: float, std_j: float, unknown_j: float) -> None:
+        self.energy_j += energy_j
+        self.var += std_j**2
+        self.unknown_var += unknown_j**2
+
+    @property
+    def std(self) -> float:
+        return math.sqrt(self.var)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether it is known so much better than by the time it took."""
+        return self.std < RESOLVED_SHARE * math.sqrt(self.unknown_var)
+
+
+def phases_of(shared: Sequence[Shared], *, known: bool) -> tuple[PhaseEnergy, ...]:
+    """Energies of phases."""
+    rows = []
+    for name in PHASES:
+        sums, outside_j, time_s = _Sum(), 0.0, 0.0
+        modules = False
+        for one in shared:
+            energies, unknown = one.energies, one.tree.unknown()
+            if name == "other":
+                sums.add(energies.outside_j, energies.outside_j_std, unknown.outside_j_std)
+                spent_s = one.tree.duration_s - float(np.sum(one.tree.times.time_s[: len(TIMED)]))
+                time_s = max(time_s, spent_s)
+                continue
+            path = TIMED.index(name)
+            energy_j, std_j = float(energies.energy_j[path]), float(energies.energy_j_std[path])
+            sums.add(energy_j, std_j, float(unknown.energy_j_std[path]))
+            time_s = max(time_s, float(one.tree.times.time_s[path]))
+            outside_j += float(energies.self_energy_j[path])
+            modules |= bool(np.any(one.tree.module[one.tree.phase == path] >= 0))
+        rows.append(
+            PhaseEnergy(
+                name=name,
+                energy_j=sums.energy_j if known else None,
+                energy_j_std=sums.std if known else None,
+                time_s=time_s,
+                resolved=sums.resolved if known and time_s > 0 else None,
+                outside_j=outside_j if known and modules else None,
+            )
+        )
+    return tuple(rows)
 
 
 @dataclass(slots=True)
 class _Figures:
-    """Sums over sources by module, the phase's own first; each of shape (modules + 1,)."""
+    """What one module took in one phase."""
 
-    self_j: FloatArray
-    self_var: FloatArray
-    inclusive_j: FloatArray
-    inclusive_var: FloatArray
-    unknown_var: FloatArray
-    time_s: FloatArray
-    forward_calls: FloatArray
-    backward_calls: FloatArray
-    told: bool = False
-
-    @classmethod
-    def none(cls, count: int) -> _Figures:
-        a, b, c, d, e, f, g, h = (np.zeros(count) for _ in range(8))
-        return cls(a, b, c, d, e, f, g, h)
+    own: _Sum = field(default_factory=_Sum)
+    inclusive: _Sum = field(default_factory=_Sum)
+    time_s: float = 0.0
+    calls: float = 0.0
 
 
-def layers_of(hooks: TrainingHooks, ledger: Ledger, steps_scale: float) -> Layers:
-    """Energies of all modules.
-
-    Args:
-        hooks: whose modules.
-        ledger: what all segments have told.
-        steps_scale: how many times as many batches there were as were traced.
-    """
-    index = {entry.name: k for k, entry in enumerate(hooks.entries)}
-    figures = {p: _Figures.none(len(hooks.entries) + 1) for p in WITH_MODULES}
-    methods: dict[str, None] = {}
-    for source in ledger.sources.values():
+def layers_of(
+    entries: Sequence[ModuleEntry], shared: Sequence[Shared], *, known: bool
+) -> tuple[LayerTraining, ...]:
+    """Energies of all modules, forward and backward apart."""
+    figures = {phase: [_Figures() for _ in entries] for phase in WITH_MODULES}
+    for one in shared:
+        tree, energies, unknown = one.tree, one.energies, one.tree.unknown()
+        outermost = outermost_of_modules(tree)
         for phase in WITH_MODULES:
-            method = _add(figures[phase], source, phase, index, steps_scale)
-            if method is not None:
-                methods[method] = None
-    known = ledger.total is not None
-    rows = tuple(
-        _row(entry, k + 1, figures["forward"], figures["backward"], known)
-        for k, entry in enumerate(hooks.entries)
+            inside = (tree.phase == TIMED.index(phase)) & (tree.module >= 0)
+
+            def folded(
+                by_path: FloatArray, where: npt.NDArray[np.bool_], tree: Tree = tree
+            ) -> FloatArray:
+                return np.bincount(
+                    tree.module[where], by_path[where], minlength=tree.modules
+                ).astype(np.float64)
+
+            whole = inside & outermost
+            # A module's paths err the same way round, so their deviations add up.
+            own = [
+                folded(x, inside)
+                for x in (
+                    energies.self_energy_j,
+                    energies.self_energy_j_std,
+                    unknown.self_energy_j_std,
+                )
+            ]
+            inclusive = [
+                folded(x, whole)
+                for x in (energies.energy_j, energies.energy_j_std, unknown.energy_j_std)
+            ]
+            time_s = folded(tree.times.time_s, whole)
+            calls = folded(tree.times.calls, inside & (tree.kind == KINDS.index(phase)))
+            for k, each in enumerate(figures[phase]):
+                each.own.add(float(own[0][k]), float(own[1][k]), float(own[2][k]))
+                each.inclusive.add(*(float(x[k]) for x in inclusive))
+                each.time_s = max(each.time_s, float(time_s[k]))
+                each.calls = max(each.calls, float(calls[k]))
+    return tuple(
+        _row(entry, figures["forward"][k], figures["backward"][k], known=known)
+        for k, entry in enumerate(entries)
     )
-    outside_j = {p: float(f.self_j[0]) for p, f in figures.items() if f.told}
-    return Layers(rows, outside_j, *_method(ledger, tuple(methods)), notes=())
-
-
-def _add(
-    figures: _Figures, source: SourceSum, phase: str, index: Mapping[str, int], steps_scale: float
-) -> str | None:
-    """Add one source's energy in one phase; returns what shared it among modules, if any did."""
-    tree, sums = Tree.of(source, phase, index), source.phases.get(phase)
-    if tree is None or sums is None or sums.traced_s <= 0:
-        return None
-    energies, method = tree.as_told(sums), " and ".join(source.module_methods)
-    if energies is None:
-        energies, method = tree.by_time(sums), "time"
-    # From the traced steps to all: as the phase's energy goes, and its time.
-    scale = sums.energy_j / sums.traced_j if sums.traced_j else sums.time_s / sums.traced_s
-    count = len(figures.self_j)
-
-    def own(by_path: FloatArray) -> FloatArray:
-        return fold_by_name(tree.paths, by_path, count)
-
-    def inclusive(by_path: FloatArray) -> FloatArray:
-        return fold_outermost(tree.paths, by_path, count)
-
-    # A phase that is not known well moves all that is in it.
-    phase_std = sums.energy_j_std / abs(sums.energy_j) if sums.energy_j else 0.0
-    self_j, inclusive_j = own(energies.self_energy_j) * scale, inclusive(energies.energy_j) * scale
-    figures.self_j += self_j
-    figures.self_var += (own(energies.self_energy_j_std) * scale) ** 2 + (phase_std * self_j) ** 2
-    figures.inclusive_j += inclusive_j
-    figures.inclusive_var += (inclusive(energies.energy_j_std) * scale) ** 2
-    figures.inclusive_var += (phase_std * inclusive_j) ** 2
-    figures.unknown_var += (own(tree.unknown(sums)[1]) * scale) ** 2
-    if not figures.told:
-        # Calls and times are the same for all sources of a device.
-        times, kinds = tree.times, [key[-1].kind for key in tree.keys]
-        figures.time_s += inclusive(times.time_s) * sums.time_s / sums.traced_s
-        for kind, calls in (
-            ("forward", figures.forward_calls),
-            ("backward", figures.backward_calls),
-        ):
-            these = np.array([each == kind for each in kinds])
-            calls += own(np.where(these, times.calls, 0.0)) * steps_scale
-    figures.told = True
-    return method
 
 
 def _row(
-    entry: ModuleEntry, k: int, forward: _Figures, backward: _Figures, known: bool
+    entry: ModuleEntry, forward: _Figures, backward: _Figures, *, known: bool
 ) -> LayerTraining:
-    parts = []
-    for figures in (forward, backward):
-        ran = known and figures.told and figures.time_s[k] > 0
-        parts.append(
-            (
-                float(figures.inclusive_j[k]) if ran else None,
-                math.sqrt(figures.inclusive_var[k]) if ran else None,
-                float(figures.self_j[k]) if ran else None,
-                math.sqrt(figures.self_var[k]) if ran else None,
-            )
-        )
-    resolved = [
-        bool(math.sqrt(f.self_var[k]) < RESOLVED_SHARE * math.sqrt(f.unknown_var[k]))
-        for f, part in zip((forward, backward), parts, strict=True)
-        if part[0] is not None
-    ]
+    ran = [known and each.time_s > 0 for each in (forward, backward)]
+    resolved = [each.own.resolved for each, r in zip((forward, backward), ran, strict=True) if r]
     trained = sum(
-        int(p.numel())
-        for p in entry.module.parameters()
-        if p.requires_grad and not getattr(p, "cls_to_become", None)
+        int(p.numel()) for p in entry.module.parameters() if p.requires_grad and not is_lazy(p)
     )
     return LayerTraining(
         name=entry.name,
@@ -241,34 +240,29 @@ def _row(
         parameters=entry.parameters,
         trained_parameters=trained,
         device=entry.device,
-        forward_calls=float(forward.forward_calls[k]),
-        backward_calls=float(backward.backward_calls[k]),
-        forward_time_s=float(forward.time_s[k]),
-        backward_time_s=float(backward.time_s[k]),
-        forward_energy_j=parts[0][0],
-        forward_energy_j_std=parts[0][1],
-        backward_energy_j=parts[1][0],
-        backward_energy_j_std=parts[1][1],
-        forward_self_energy_j=parts[0][2],
-        forward_self_energy_j_std=parts[0][3],
-        backward_self_energy_j=parts[1][2],
-        backward_self_energy_j_std=parts[1][3],
+        forward_calls=forward.calls,
+        backward_calls=backward.calls,
+        forward_time_s=forward.time_s,
+        backward_time_s=backward.time_s,
+        forward_energy_j=forward.inclusive.energy_j if ran[0] else None,
+        forward_energy_j_std=forward.inclusive.std if ran[0] else None,
+        backward_energy_j=backward.inclusive.energy_j if ran[1] else None,
+        backward_energy_j_std=backward.inclusive.std if ran[1] else None,
+        forward_self_energy_j=forward.own.energy_j if ran[0] else None,
+        forward_self_energy_j_std=forward.own.std if ran[0] else None,
+        backward_self_energy_j=backward.own.energy_j if ran[1] else None,
+        backward_self_energy_j_std=backward.own.std if ran[1] else None,
         resolved=all(resolved) if resolved else None,
     )
 
 
-def _method(ledger: Ledger, layer_methods: Sequence[str]) -> tuple[str, str]:
-    """What shared the energy, and what that means."""
-    sources = ledger.sources.values()
-    phases = dict.fromkeys(name for source in sources for name in source.methods)
-    reasons = dict.fromkeys(f"phases: {source.reason}" for source in sources)
-    if not phases:
+def method_of(shared: Sequence[Shared]) -> tuple[str, str]:
+    """What shared the energy among phases, and among layers where that differs; and why."""
+    if not shared:
         return "none", "no sensor gave an energy for this training"
-    method = " and ".join(phases)
-    if layer_methods:
-        reasons |= dict.fromkeys(
-            f"layers: {source.module_reason}" for source in sources if source.module_reason
-        )
-        if tuple(layer_methods) != tuple(phases):
-            method += f", layers by {' and '.join(layer_methods)}"
-    return method, "; ".join(reasons)
+    phases = " and ".join(dict.fromkeys(one.phase_method for one in shared))
+    modules = " and ".join(
+        dict.fromkeys(one.module_method for one in shared if one.module_method is not None)
+    )
+    method = phases if modules in ("", phases) else f"{phases}, layers by {modules}"
+    return method, "; ".join(dict.fromkeys(one.reason for one in shared))

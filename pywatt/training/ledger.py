@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from pywatt.attribution.result import PathTimes, WindowEnergy
 from pywatt.attribution.time import unknown_stds
+from pywatt.replay.findings import Replayed
 from pywatt.sensors import SensorInfo
 from pywatt.spans import CallPaths
 from pywatt.training.hooks import Meaning
@@ -26,6 +27,7 @@ class PhaseSum:
     energy_j_std: float = 0.0
     unknown_j: float = 0.0  # one standard deviation if nothing were known of phases but their time
     time_s: float = 0.0
+    calls: float = 0.0
     traced_j: float = 0.0  # the part in steps whose modules were traced
     traced_s: float = 0.0
 
@@ -42,6 +44,11 @@ class PathSum:
     inclusive_j_std: float = 0.0
     told_s: float = 0.0  # own time in segments that told it
 
+    def add(self, other: PathSum) -> None:
+        """Add calls at another place that count as made here."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
 
 @dataclass(slots=True)
 class SourceSum:
@@ -49,11 +56,13 @@ class SourceSum:
 
     name: str
     info: SensorInfo
+    devices: tuple[str, ...]
     phases: dict[str, PhaseSum] = field(default_factory=dict)
     paths: dict[Path, PathSum] = field(default_factory=dict)
     energy_j: float = 0.0
     duration_s: float = 0.0
-    unresolved_s: float = 0.0  # in segments that could not tell phases apart
+    doubted_s: float = 0.0  # in segments that could not tell phases apart
+    energy_var: float = 0.0
     methods: dict[str, float] = field(default_factory=dict)  # seconds by each
     module_methods: dict[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -63,9 +72,10 @@ class SourceSum:
         """Add one segment."""
         found, paths = share.phases, share.spans.paths
         self.energy_j += found.total.energy_j
+        self.energy_var += found.total.energy_j_std**2
         self.duration_s += duration_s
         self.methods[found.method] = self.methods.get(found.method, 0.0) + duration_s
-        self.unresolved_s += 0.0 if found.doubt is None else duration_s
+        self.doubted_s += 0.0 if found.doubt is None else duration_s
         self.reason = self.reason or found.reason
         times = PathTimes.of(share.spans)
         top = np.array([parent < 0 and meanings[n].entry < 0 for n, parent in _rows(paths)], bool)
@@ -83,6 +93,7 @@ class SourceSum:
             phase.energy_j_std += float(energies.self_energy_j_std[path])
             phase.unknown_j += float(unknown.self_energy_j_std[path])
             phase.time_s += float(times.time_s[path])
+            phase.calls += float(times.calls[path])
             if meaning.kind == "traced":
                 phase.traced_j += float(energies.self_energy_j[path])
                 phase.traced_s += float(times.time_s[path])
@@ -140,6 +151,7 @@ class Ledger:
         self.unknown = False
         self.notes: tuple[str, ...] = ()
         self.segments = 0
+        self.replayed: Replayed | None = None
 
     @property
     def total(self) -> WindowEnergy | None:
@@ -175,7 +187,7 @@ class Ledger:
         for share in folded.shares:
             source = self.sources.get(share.source.name)
             if source is None:
-                source = SourceSum(share.source.name, share.source.info)
+                source = SourceSum(share.source.name, share.source.info, share.devices)
                 self.sources[share.source.name] = source
             source.add(share, folded.duration_s, folded.hooks.meanings)
             self.energy_j += share.phases.total.energy_j

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,13 +12,16 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.attribution import Method
-from pywatt.batches import call_model, describe
+from pywatt.batches import call_model, describe, duplicate
 from pywatt.batches import move as moved_to
 from pywatt.errors import ArgumentError, BatchError
 from pywatt.loader_run import DEFAULT_BUDGET_S, check_budget, check_count
 from pywatt.monitor import DEFAULT_RATE_HZ
+from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
+from pywatt.replay.state import left_as_it_was
 from pywatt.sensors import SensorChoice
+from pywatt.training.replay import OptimizerStep, gradients_aside, why_not
 from pywatt.training.result import TrainingProfile
 from pywatt.training.session import TrainingProfiler
 
@@ -110,7 +113,8 @@ def profile_training(
     check_budget(budget_s)
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not hasattr(loader, "__iter__"):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
-    if epochs > 1 and iter(loader) is loader:
+    # Not by calling iter: a DataLoader draws a random number in it.
+    if epochs > 1 and isinstance(loader, Iterator):
         raise ArgumentError(
             f"the loader is {describe(loader)}, which can be gone through once, and not for "
             f"{epochs} epochs: give a DataLoader or a list"
@@ -127,12 +131,14 @@ def profile_training(
         clock=clock,
     )
     target = torch.device(profiler.device if device is None else device)
+    step: _Step | None = None
     if step_fn is None:
         assert optimizer is not None
         step = _Step(optimizer, loss_fn, accumulate, autocast, scaler, target)
     batches = _count(loader, max_batches)
     if batches == 1 and epochs == 1:
         profiler.expect_one_step()
+    kept: Any = None
     steps = None if batches is None else batches * epochs
     try:
         with progress_bar("training", steps, progress) as advance, profiler:
@@ -142,25 +148,60 @@ def profile_training(
                     loader, max_batches=max_batches, move=lambda each: moved_to(each, target)
                 ):
                     count += 1
+                    if kept is None and step_fn is None and method in ("auto", "replay"):
+                        # The model may write into its input.
+                        kept = duplicate(batch, target)
                     if step_fn is not None:
                         profiler.tell(loss=step_fn(profiler, model, batch))
-                    else:
+                    elif step is not None:
                         last = count == batches
                         profiler.tell(loss=step.run(profiler, model, batch, last=last))
                     advance()
                 if count == 0:
                     raise ArgumentError("the loader gave no batch: there is nothing to train on")
-                if step_fn is None:
+                if step is not None:
                     step.end_epoch(profiler)
                 if scheduler is not None:
                     scheduler.step()
                 if after_epoch is not None:
                     after_epoch(number)
+        if profiler.wants_replay:
+            _replay(profiler, model, step, optimizer, kept, budget_s, progress)
     except BaseException as error:
         profiler.make_sure(error)
         _keep_partial(error, profiler)
         raise
     return profiler.result()
+
+
+def _replay(
+    profiler: TrainingProfiler,
+    model: nn.Module,
+    step: _Step | None,
+    optimizer: torch.optim.Optimizer | None,
+    kept: Any,
+    budget_s: float,
+    progress: bool | None,
+) -> None:
+    """Replay, on the training's first batch, what segments alone do not tell."""
+    if step is None or optimizer is None:
+        why = "a step_fn does what it does: give loss_fn and optimizer for pywatt's own loop"
+        profiler.add_notes((f"nothing was replayed, since {why}",))
+        return
+    probe = OptimizerStep(optimizer)
+    parameters = {id(p): p for p in (*model.parameters(), *probe.parameters_stepped)}
+    why_none = why_not(parameters.values(), optimizer)
+    if why_none is not None:
+        profiler.add_notes((f"nothing was replayed, since {why_none}",))
+        return
+
+    def run_pass() -> None:
+        # Ended early, it would leave half of what a model notes in its attributes.
+        with left_as_it_was(model), preserved_state(model), gradients_aside(parameters.values()):
+            step.backward(step.loss(model, duplicate(kept, step.device)))
+            probe()
+
+    profiler.replay(run_pass, probe, budget_s=budget_s, progress=progress)
 
 
 class _Step:
@@ -176,7 +217,7 @@ class _Step:
         device: torch.device,
     ) -> None:
         self._optimizer, self._loss_fn, self._accumulate = optimizer, loss_fn, accumulate
-        self._autocast, self._scaler, self._device = autocast, scaler, device
+        self._autocast, self._scaler, self.device = autocast, scaler, device
         self._added_up = 0
 
     def run(self, profiler: TrainingProfiler, model: nn.Module, batch: Any, *, last: bool) -> Any:
@@ -199,7 +240,7 @@ class _Step:
         """The loss of a batch."""
         context: AbstractContextManager[Any] = nullcontext()
         if self._autocast is not None:
-            context = torch.autocast(self._device.type, dtype=self._autocast)
+            context = torch.autocast(self.device.type, dtype=self._autocast)
         with context:
             output = call_model(model, batch)
             if self._loss_fn is not None:

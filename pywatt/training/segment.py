@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.choose import BETTER
-from pywatt.attribution.result import WindowEnergy
+from pywatt.attribution.result import PathTimes, WindowEnergy
 from pywatt.attribution.source import (
     Source,
     caveats,
@@ -21,6 +23,12 @@ from pywatt.recording import devices_of
 from pywatt.sensors import SensorInfo
 from pywatt.spans import Spans
 from pywatt.training.hooks import TrainingHooks
+
+# Begins the note of why a segment cannot tell phases apart.
+UNTOLD = "no method can tell the phases' powers apart"
+
+# Modules' calls must take this share of a segment for a regression over all of it to tell of them.
+TELLING_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +71,14 @@ class SourceShare:
 
     Attributes:
         source: where it comes from.
+        devices: whose modules it is shared among.
         spans: phases, and calls of modules in the traced steps.
         phases: the energy shared among phases alone, by the call paths of `spans`.
         modules: shared among modules too, where the segment alone tells them apart; else None.
     """
 
     source: Source
+    devices: tuple[str, ...]
     spans: Spans
     phases: Attributed
     modules: Attributed | None
@@ -126,9 +136,9 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
         told = None
         if modules and method != "replay" and len(spans) > len(phase_spans):
             told = attribute(source, spans, start_s, end_s, method=run_alone)
-            if told is not None and told.method == "time":
+            if told is not None and not _tells_modules(told, hooks, spans, end_s - start_s):
                 told = None
-        shares.append(SourceShare(source, spans, phases, told))
+        shares.append(SourceShare(source, tuple(devices), spans, phases, told))
     total = total_energy(sources, start_s, end_s)
     return FoldedSegment(
         hooks=hooks,
@@ -141,6 +151,16 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
         sources=len(sources),
         notes=(*notes, *_notes(sources, shares, start_s, end_s)),
     )
+
+
+def _tells_modules(told: Attributed, hooks: TrainingHooks, spans: Spans, duration_s: float) -> bool:
+    """Tell whether this is about modules, and not only about the phases around them."""
+    if told.method == "overlap":
+        return True
+    times = PathTimes.of(spans)
+    traced = np.array([hooks.meanings[name].kind == "traced" for name in spans.paths.name], bool)
+    traced_s = float(np.sum(times.time_s[traced]))
+    return told.method == "regression" and traced_s >= TELLING_SHARE * duration_s
 
 
 def _epochs(
@@ -165,6 +185,6 @@ def _notes(
     notes = [*unknowns(sources, start_s, end_s), *caveats(sources)]
     for share in shares:
         for note in share.phases.notes:
-            note = note.removesuffix(f"; {BETTER}")
-            notes.append(note.replace("the modules' powers", "the phases' powers"))
+            note = note.removesuffix(f"; {BETTER}").replace("the modules' powers", "powers")
+            notes.append(note.replace("no method can tell powers apart", UNTOLD))
     return notes

@@ -10,6 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,15 +21,23 @@ from pywatt.errors import ArgumentError, PywattError
 from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device, module_entries
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
+from pywatt.progress import progress_bar
 from pywatt.sensors import SensorChoice, select, stand_in
 from pywatt.training.assembly import assemble
 from pywatt.training.hooks import TIMED, TrainingHooks
 from pywatt.training.ledger import Ledger
 from pywatt.training.record import Record
+from pywatt.training.replay import (
+    OptimizerStep,
+    TrainingReplay,
+    entries_with_backward,
+    times_of,
+)
 from pywatt.training.result import TrainingProfile
 from pywatt.training.sampling import StepSampling
 from pywatt.training.segment import EpochPiece, Segment, fold
 from pywatt.training.tally import EpochTally
+from pywatt.training.tree import Tree
 
 # A segment is attributed and forgotten after so long, or at an epoch's end where that is recorded.
 SEGMENT_S = 60.0
@@ -255,6 +264,57 @@ class TrainingProfiler:
     def add_notes(self, notes: tuple[str, ...]) -> None:
         """Say what else a reader must know."""
         self._ledger.add_notes(notes)
+
+    @property
+    def wants_replay(self) -> bool:
+        """Whether replay was asked for, or is what it takes to tell the modules apart."""
+        if self._method not in ("auto", "replay") or not self._traced_batches:
+            return False
+        self._fold_pending(wait=True)
+        if self._ledger.total is None:
+            return False
+        told = [
+            any(sums.told_s > 0 for sums in source.paths.values())
+            for source in self._ledger.sources.values()
+        ]
+        return self._method == "replay" or not all(told)
+
+    def replay(
+        self,
+        run_pass: Callable[[], None],
+        step: OptimizerStep,
+        *,
+        budget_s: float,
+        progress: bool | None = None,
+    ) -> None:
+        """Measure modules' forward and backward by themselves; `result` then uses what that tells.
+
+        Args:
+            run_pass: runs forward and backward of one batch and calls `step`, leaving no trace; it
+                may be ended early from inside.
+            step: stands for the optimizer's step.
+            budget_s: how long this may take.
+            progress: show a progress bar; None: only in a terminal.
+        """
+        assert self._last_hooks is not None
+        entries = self._last_hooks.entries
+        sources = self._ledger.sources.values()
+        scale = self._batches / max(1, self._traced_batches)
+        trees = [Tree.of(source, [e.name for e in entries], scale) for source in sources]
+        longest = max(trees, key=lambda tree: float(np.sum(tree.times.time_s)))
+        time_s, self_time_s = times_of(longest)
+        with progress_bar("replaying", round(budget_s), progress) as advance:
+            self._ledger.replayed = TrainingReplay(
+                entries_with_backward(entries, step, self.device),
+                run_pass,
+                self._new_monitor(),
+                time_s=time_s,
+                self_time_s=self_time_s,
+                duration_s=longest.duration_s,
+                devices={source.name: source.devices for source in sources},
+                budget_s=budget_s,
+                advance=advance,
+            ).run()
 
     @property
     def complete_epochs(self) -> int:
