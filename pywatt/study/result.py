@@ -23,8 +23,8 @@ _T = TypeVar("_T")
 class ModelResult:
     """One model on one device of one machine, over all of its runs. None where not known.
 
-    A figure is the mean of the runs. Its standard deviation holds that of each run and, with two
-    runs or more, how much they differ.
+    A figure is the mean of the runs. Its standard deviation comes from those of the runs or, with
+    two or more, from how much they differ, whichever is larger.
 
     Attributes:
         row: accuracy and energies.
@@ -259,7 +259,7 @@ def _mean(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
 
 
 def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float | None]:
-    """Mean energy, and its standard deviation from that of each run and from how they differ."""
+    """Mean energy, and its standard deviation: by each run's or by how they differ, the larger."""
     mean, spread = _mean([getattr(run, what) for run in runs])
     if mean is None:
         return None, None
@@ -267,7 +267,7 @@ def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float 
     known = [std for std in stds if std is not None]
     if len(known) < len(stds) and spread is None:
         return mean, None
-    return mean, math.hypot(spread or 0.0, math.hypot(*known) / len(runs))
+    return mean, max(spread or 0.0, math.hypot(*known) / len(runs))
 
 
 def _accuracy_std(runs: Sequence[RunRecord], spread: float | None) -> float | None:
