@@ -51,6 +51,9 @@ def test_the_whole_demo_on_a_sensor_whose_truth_is_known(tmp_path):
     sensor = pywatt.ScriptedSensor([POWER_W], clock=clock)
     table = pywatt.Study(path, sensors=sensor, clock=clock).run(progress=False)
     assert [model.errors for model in table.models] == [()] * 5
+    # What is said of layers, phases and passes is of no use where only the whole is told.
+    assert [note for note in table.notes if "modules" in note or "phases" in note] == []
+    assert not any("as a whole" in note or "gone through" in note for note in table.notes)
     for model, sample_s in zip(table.models, SAMPLE_S.values(), strict=True):
         true_j = sample_s * POWER_W
         assert model.row.sample_energy_j == pytest.approx(true_j, rel=1e-6), model.name

@@ -31,6 +31,13 @@ from pywatt.study.record import RunRecord
 from pywatt.study.settings import PlannedRun, Reference, StudySettings
 from pywatt.study.training import TrainingEnergy, train
 
+_OF_PARTS = (
+    "the loader was gone through",
+    "the power of these phases",
+    "modules were traced in",
+    "profiled as a whole",
+)
+
 
 def record_of(run: PlannedRun, settings: StudySettings, machine: str) -> RunRecord:
     """What is known of a run before it begins."""
@@ -127,8 +134,7 @@ def _found(
     )
     passes = profiled.batches / evaluated.batches
     notes += evaluated.notes
-    # How often the test was repeated is in the figures already, which are of one pass.
-    tested = [n for n in profiled.notes if not n.startswith("the loader was gone through")]
+    tested = [*profiled.notes, *(f"{s.name}: {s.note}" for s in profiled.sensors if s.note)]
     if trained is not None:
         notes += (f"training: {note}" for note in trained.notes if note not in tested)
     notes += tested
@@ -154,8 +160,13 @@ def _found(
         versions={
             name: profiled.environment[name] for name in ("pywatt", "torch", "python", "machine")
         },
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys(note for note in notes if not _is_of_parts(note))),
     )
+
+
+def _is_of_parts(note: str) -> bool:
+    """Tell a note on layers, phases or passes from one on the whole, which alone counts here."""
+    return note.removeprefix("training: ").startswith(_OF_PARTS)
 
 
 def _loaders(data: Any, reference: Reference, training: Any) -> tuple[Any, Any]:
