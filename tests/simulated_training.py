@@ -163,11 +163,16 @@ class TrainingVerdict:
     def worst(self) -> float:
         """Largest relative error of one that holds at least 1 % of the energy."""
         large = self.truth_j >= 0.01 * np.sum(self.truth_j)
-        return float(np.max(np.abs(self.estimate_j / self.truth_j - 1.0)[large]))
+        return float(np.max(np.abs(self.estimate_j[large] / self.truth_j[large] - 1.0)))
+
+    @property
+    def covered(self) -> bool:
+        """Whether all truths lie within three standard deviations."""
+        return bool(np.all(np.abs(self.estimate_j - self.truth_j) <= 3.0 * self.std_j + 1e-6))
 
     def __str__(self) -> str:
         rows = zip(self.names, self.truth_j, self.estimate_j, self.std_j, strict=True)
         return "\n".join(
             [f"{self.misattributed:.2%} misattributed, worst {self.worst:.2%}"]
-            + [f"{n}: {t:.3f} J, found {e:.3f} ± {s:.3f} ({e / t - 1:+.1%})" for n, t, e, s in rows]
+            + [f"{n}: {t:.3f} J, found {e:.3f} ± {s:.3f}" for n, t, e, s in rows]
         )

@@ -19,6 +19,8 @@ from pywatt.training.ledger import Ledger, SourceSum
 from pywatt.training.result import PHASES, LayerTraining, PhaseEnergy
 from pywatt.training.tree import KINDS, Tree, outermost_of_modules
 
+NO_ENERGY = "no sensor gave an energy for all of this training"
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -56,6 +58,10 @@ def share(
         steps_scale: how many times as many batches there were as were traced.
         method: asked-for method.
     """
+    if ledger.total is None:
+        # Times are known all the same.
+        tree = Tree.of(ledger.calls, names, steps_scale)
+        return (Shared(tree, tree.unknown(), "none", None, NO_ENERGY),)
     return tuple(
         _shared(ledger, source, Tree.of(source, names, steps_scale), method)
         for source in ledger.sources.values()
@@ -258,8 +264,6 @@ def _row(
 
 def method_of(shared: Sequence[Shared]) -> tuple[str, str]:
     """What shared the energy among phases, and among layers where that differs; and why."""
-    if not shared:
-        return "none", "no sensor gave an energy for this training"
     phases = " and ".join(dict.fromkeys(one.phase_method for one in shared))
     modules = " and ".join(
         dict.fromkeys(one.module_method for one in shared if one.module_method is not None)

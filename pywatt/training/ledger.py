@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-import numpy as np
-
+from pywatt.attribution import Attributed
 from pywatt.attribution.result import PathTimes, WindowEnergy
-from pywatt.attribution.time import unknown_stds
 from pywatt.replay.findings import Replayed
 from pywatt.sensors import SensorInfo
-from pywatt.spans import CallPaths
+from pywatt.spans import Spans
 from pywatt.training.hooks import Meaning
 from pywatt.training.segment import FoldedSegment, Segment, SourceShare
 
@@ -25,7 +24,6 @@ class PhaseSum:
 
     energy_j: float = 0.0
     energy_j_std: float = 0.0
-    unknown_j: float = 0.0  # one standard deviation if nothing were known of phases but their time
     time_s: float = 0.0
     calls: float = 0.0
     traced_j: float = 0.0  # the part in steps whose modules were traced
@@ -37,7 +35,6 @@ class PathSum:
     """All calls at one place in the tree of calls, in the steps whose modules were traced."""
 
     calls: float = 0.0
-    time_s: float = 0.0
     self_time_s: float = 0.0
     self_j: float = 0.0  # as segments alone tell it
     self_j_std: float = 0.0
@@ -51,79 +48,81 @@ class PathSum:
 
 
 @dataclass(slots=True)
-class SourceSum:
-    """One source's energy over a training, by phase and by path."""
+class CallSum:
+    """What ran on some devices over a training, by phase and by path."""
 
-    name: str
-    info: SensorInfo
-    devices: tuple[str, ...]
     phases: dict[str, PhaseSum] = field(default_factory=dict)
     paths: dict[Path, PathSum] = field(default_factory=dict)
     energy_j: float = 0.0
     duration_s: float = 0.0
-    doubted_s: float = 0.0  # in segments that could not tell phases apart
+
+    def add_calls(self, spans: Spans, duration_s: float, meanings: Sequence[Meaning]) -> None:
+        """Add the calls and times of one segment."""
+        self.duration_s += duration_s
+        times = PathTimes.of(spans)
+        in_phases_s = 0.0
+        for path, key in enumerate(_keys(spans, meanings)):
+            calls, time_s = float(times.calls[path]), float(times.time_s[path])
+            if len(key) == 1 and key[0].entry < 0:
+                phase = self.phases.setdefault(key[0].of, PhaseSum())
+                phase.time_s += time_s
+                phase.calls += calls
+                phase.traced_s += time_s if key[0].kind == "traced" else 0.0
+                in_phases_s += time_s
+            if key[0].kind == "traced" and calls:
+                sums = self.paths.setdefault(key, PathSum())
+                sums.calls += calls
+                sums.self_time_s += float(times.self_time_s[path])
+        other = self.phases.setdefault("other", PhaseSum())
+        other.time_s += max(0.0, duration_s - in_phases_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceSum(CallSum):
+    """One source's energy beside it."""
+
+    name: str
+    info: SensorInfo
+    devices: tuple[str, ...]
     energy_var: float = 0.0
-    methods: dict[str, float] = field(default_factory=dict)  # seconds by each
-    module_methods: dict[str, float] = field(default_factory=dict)
+    doubted_s: float = 0.0  # in segments that could not tell phases apart
+    methods: dict[str, None] = field(default_factory=dict)
+    module_methods: dict[str, None] = field(default_factory=dict)
     reason: str = ""
     module_reason: str = ""
 
-    def add(self, share: SourceShare, duration_s: float, meanings: list[Meaning]) -> None:
+    def add(self, share: SourceShare, duration_s: float, meanings: Sequence[Meaning]) -> None:
         """Add one segment."""
-        found, paths = share.phases, share.spans.paths
+        self.add_calls(share.spans, duration_s, meanings)
+        found = share.phases
         self.energy_j += found.total.energy_j
         self.energy_var += found.total.energy_j_std**2
-        self.duration_s += duration_s
-        self.methods[found.method] = self.methods.get(found.method, 0.0) + duration_s
+        self.methods[found.method] = None
         self.doubted_s += 0.0 if found.doubt is None else duration_s
         self.reason = self.reason or found.reason
-        times = PathTimes.of(share.spans)
-        top = np.array([parent < 0 and meanings[n].entry < 0 for n, parent in _rows(paths)], bool)
-        phase_times = PathTimes(
-            np.where(top, times.calls, 0.0),
-            np.where(top, times.time_s, 0.0),
-            np.where(top, times.time_s, 0.0),
-        )
-        unknown = unknown_stds(phase_times, found.total, duration_s)
-        energies = found.energies
-        for path in np.flatnonzero(top):
-            meaning = meanings[paths.name[path]]
-            phase = self.phases.setdefault(meaning.of, PhaseSum())
-            phase.energy_j += float(energies.self_energy_j[path])
-            phase.energy_j_std += float(energies.self_energy_j_std[path])
-            phase.unknown_j += float(unknown.self_energy_j_std[path])
-            phase.time_s += float(times.time_s[path])
-            phase.calls += float(times.calls[path])
-            if meaning.kind == "traced":
-                phase.traced_j += float(energies.self_energy_j[path])
-                phase.traced_s += float(times.time_s[path])
-        other = self.phases.setdefault("other", PhaseSum())
-        other.energy_j += energies.outside_j
-        other.energy_j_std += energies.outside_j_std
-        other.unknown_j += unknown.outside_j_std
-        other.time_s += max(0.0, duration_s - float(np.sum(phase_times.time_s)))
-        self._add_paths(share, times, meanings)
+        keys, energies = _keys(share.spans, meanings), found.energies
+        for path, key in enumerate(keys):
+            if len(key) == 1 and key[0].entry < 0:
+                phase = self.phases[key[0].of]
+                phase.energy_j += float(energies.self_energy_j[path])
+                phase.energy_j_std += float(energies.self_energy_j_std[path])
+                if key[0].kind == "traced":
+                    phase.traced_j += float(energies.self_energy_j[path])
+        self.phases["other"].energy_j += energies.outside_j
+        self.phases["other"].energy_j_std += energies.outside_j_std
+        if share.modules is not None:
+            self._add_told(share.modules, keys, PathTimes.of(share.spans))
 
-    def _add_paths(self, share: SourceShare, times: PathTimes, meanings: list[Meaning]) -> None:
-        paths, modules = share.spans.paths, share.modules
-        keys: list[Path] = []
-        for path, (name, parent) in enumerate(_rows(paths)):
-            keys.append((*(keys[parent] if parent >= 0 else ()), meanings[name]))
-            if keys[path][0].kind != "traced" or times.calls[path] == 0:
-                continue
-            sums = self.paths.setdefault(keys[path], PathSum())
-            sums.calls += float(times.calls[path])
-            sums.time_s += float(times.time_s[path])
-            sums.self_time_s += float(times.self_time_s[path])
-            if modules is not None:
-                sums.self_j += float(modules.energies.self_energy_j[path])
-                sums.self_j_std += float(modules.energies.self_energy_j_std[path])
-                sums.inclusive_j_std += float(modules.energies.energy_j_std[path])
+    def _add_told(self, told: Attributed, keys: Sequence[Path], times: PathTimes) -> None:
+        self.module_methods[told.method] = None
+        self.module_reason = self.module_reason or told.reason
+        for path, key in enumerate(keys):
+            if key in self.paths and times.calls[path]:
+                sums = self.paths[key]
+                sums.self_j += float(told.energies.self_energy_j[path])
+                sums.self_j_std += float(told.energies.self_energy_j_std[path])
+                sums.inclusive_j_std += float(told.energies.energy_j_std[path])
                 sums.told_s += float(times.self_time_s[path])
-        if modules is not None:
-            traced_s = sum(sums.told_s for sums in self.paths.values())
-            self.module_methods[modules.method] = traced_s
-            self.module_reason = self.module_reason or modules.reason
 
 
 @dataclass(slots=True)
@@ -142,6 +141,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.sources: dict[str, SourceSum] = {}
+        self.calls = CallSum()  # of all segments, whether or not their energy is known
         self.epochs: dict[int, EpochSum] = {}
         self.by_sensor: dict[str, float | None] = {}
         self.infos: tuple[SensorInfo, ...] = ()
@@ -166,6 +166,7 @@ class Ledger:
         self.duration_s += folded.duration_s
         self.infos = folded.infos
         self.add_notes(folded.notes)
+        self.calls.add_calls(folded.spans, folded.duration_s, folded.hooks.meanings)
         for piece, energy in folded.epochs:
             epoch = self.epochs.setdefault(piece.epoch, EpochSum())
             epoch.duration_s += piece.end_s - piece.start_s
@@ -187,7 +188,9 @@ class Ledger:
         for share in folded.shares:
             source = self.sources.get(share.source.name)
             if source is None:
-                source = SourceSum(share.source.name, share.source.info, share.devices)
+                source = SourceSum(
+                    name=share.source.name, info=share.source.info, devices=share.devices
+                )
                 self.sources[share.source.name] = source
             source.add(share, folded.duration_s, folded.hooks.meanings)
             self.energy_j += share.phases.total.energy_j
@@ -209,11 +212,10 @@ class Ledger:
         """Keep what a reader must know, once."""
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
-    def phase(self, name: str) -> list[PhaseSum]:
-        """One phase by each source that has it."""
-        return [s.phases[name] for s in self.sources.values() if name in s.phases]
 
-
-def _rows(paths: CallPaths) -> list[tuple[int, int]]:
-    """Name and parent of each path."""
-    return list(zip(paths.name.tolist(), paths.parent.tolist(), strict=True))
+def _keys(spans: Spans, meanings: Sequence[Meaning]) -> list[Path]:
+    """What each path is, and all around it."""
+    keys: list[Path] = []
+    for name, parent in zip(spans.paths.name.tolist(), spans.paths.parent.tolist(), strict=True):
+        keys.append((*(keys[parent] if parent >= 0 else ()), meanings[name]))
+    return keys

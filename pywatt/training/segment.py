@@ -92,22 +92,22 @@ class FoldedSegment:
         hooks: what its spans' names mean.
         duration_s: its length.
         total: its energy; None where some source cannot tell.
+        spans: phases and calls on the model's own device.
         shares: by source; one that cannot tell its energy is not among them.
         epochs: energy of each piece of an epoch, likewise.
         by_sensor: energy by each sensor alone.
         infos: all sensors that were read.
-        sources: of how many sources the energy had to be known.
         notes: what a reader must know.
     """
 
     hooks: TrainingHooks
     duration_s: float
     total: WindowEnergy | None
+    spans: Spans
     shares: tuple[SourceShare, ...]
     epochs: tuple[tuple[EpochPiece, WindowEnergy | None], ...]
     by_sensor: dict[str, float | None]
     infos: tuple[SensorInfo, ...]
-    sources: int
     notes: tuple[str, ...]
 
 
@@ -144,11 +144,11 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
         hooks=hooks,
         duration_s=end_s - start_s,
         total=total if len(shares) == len(sources) else None,
+        spans=hooks.spans([hooks.device]),
         shares=tuple(shares),
         epochs=_epochs(segment, sources, total),
         by_sensor=energy_by_sensor(traces, infos, start_s, end_s),
         infos=infos,
-        sources=len(sources),
         notes=(*notes, *_notes(sources, shares, start_s, end_s)),
     )
 

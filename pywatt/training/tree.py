@@ -16,7 +16,7 @@ from pywatt.attribution.time import unknown_stds
 from pywatt.replay.closing import Closure, NameEnergies, close
 from pywatt.spans import CallPaths
 from pywatt.training.hooks import TIMED
-from pywatt.training.ledger import Path, PathSum, SourceSum
+from pywatt.training.ledger import CallSum, Path, PathSum
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Tree:
         modules: how many modules the model has.
     """
 
-    source: SourceSum
+    source: CallSum
     paths: CallPaths
     phase: npt.NDArray[np.int64]
     module: npt.NDArray[np.int64]
@@ -51,7 +51,7 @@ class Tree:
     modules: int
 
     @classmethod
-    def of(cls, source: SourceSum, names: Sequence[str], steps_scale: float) -> Tree:
+    def of(cls, source: CallSum, names: Sequence[str], steps_scale: float) -> Tree:
         """Build it.
 
         Args:
