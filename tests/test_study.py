@@ -410,6 +410,17 @@ def test_commands_run_show_and_export(capsys):
     assert {entry.name for entry in Path("pictures").iterdir()} == pictures
 
 
+def test_results_are_shown_without_torch():
+    run(HEAD + GOOD)
+    code = (
+        "import sys; from pywatt import cli; cli.main(['study', 'show', 'study.toml']); "
+        "print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "good" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "False"
+
+
 def test_commands_merge(capsys):
     study(HEAD + GOOD + CHEAP, "a.toml").run(progress=False)
     study(HEAD + GOOD + a_model("third", share=0.25), "b.toml").run(progress=False)

@@ -44,12 +44,15 @@ def is_alive(results: Path, token: str) -> bool:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
+    except OSError:  # somebody else's, and not to be asked: as if alive
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return True
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         return False
     finally:
         os.close(descriptor)
