@@ -66,6 +66,7 @@ def test_every_figure_of_a_run_is_right():
     assert record.parameters == 1
     assert record.peak_memory_bytes > 10**6
     assert (record.device, record.machine) == ("cpu", os.uname().nodename)
+    assert record.device_name
     assert (record.seed, record.repeat, record.error) == (0, 0, None)
     assert record.sensors == ("scripted",)
     assert not record.estimated
@@ -76,6 +77,19 @@ def test_every_figure_of_a_run_is_right():
     assert row.correct_energy_j == pytest.approx(0.25 * POWER_W / 0.75)
     assert (result.runs, result.wanted, result.errors) == (1, 1, ())
     assert any("one run only" in note for note in table.notes)
+
+
+def test_several_machines_and_devices_are_told_apart(monkeypatch):
+    run(HEAD + GOOD)
+    monkeypatch.setenv("PYWATT_MACHINE", "second")
+    study(HEAD + GOOD, "other.toml").run(progress=False)
+    assert pywatt.study.public.merge("study.db", ["other.db"]).added == 1
+    names = [model.name for model in study(HEAD + GOOD).table().models]
+    assert names == [f"good at {os.uname().nodename}", "good at second"]
+    # A device that is not there fails by itself.
+    table = run('devices = ["cpu", "cuda:99"]\n' + HEAD + CHEAP)
+    assert [model.name for model in table.models] == ["cheap on cpu", "cheap on cuda:99"]
+    assert [model.runs for model in table.models] == [1, 0]
 
 
 def test_inference_only_and_a_training_of_its_own():

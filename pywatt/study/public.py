@@ -226,8 +226,8 @@ def _check_task(records: Sequence[RunRecord], path: Path) -> None:
 
 
 def machine_name() -> str:
-    """What this computer is called in results."""
-    return platform.node() or "unnamed"
+    """What this computer is called in results: `PYWATT_MACHINE`, or its host name."""
+    return os.environ.get("PYWATT_MACHINE") or platform.node() or "unnamed"
 
 
 def _told(record: RunRecord) -> str:
