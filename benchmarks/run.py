@@ -17,6 +17,7 @@ import readings
 import sampling
 import slowdown
 import spans
+import training_cost
 from comparison import Row, WrongAnswerError
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ BENCHMARKS: tuple[Callable[..., list[Row]], ...] = (
     integration.measure,
     slowdown.with_a_cpu_left_free,
     slowdown.on_every_cpu,
+    training_cost.measure,
     spans.attribution,
     spans.memory,
     readings.measure,

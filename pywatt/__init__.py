@@ -18,6 +18,7 @@ from pywatt.errors import (
     PywattError,
     ScoreDomainError,
     SensorError,
+    StudyError,
 )
 from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
@@ -29,12 +30,23 @@ from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
+from pywatt.training.result import (
+    EpochEnergy,
+    Extrapolation,
+    LayerTraining,
+    PhaseEnergy,
+    TrainingProfile,
+    TrainingSession,
+)
 from pywatt.windows import window
 
 if TYPE_CHECKING:
     from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
+    from pywatt.study.public import Study
+    from pywatt.training.loop import profile_training
+    from pywatt.training.session import TrainingProfiler
 
 __all__ = [
     "ArgumentError",
@@ -45,11 +57,15 @@ __all__ = [
     "CallWindow",
     "Comparison",
     "CoverageError",
+    "EpochEnergy",
+    "Extrapolation",
     "FileFormatError",
     "LayerEnergy",
+    "LayerTraining",
     "Measurement",
     "Monitor",
     "NvmlError",
+    "PhaseEnergy",
     "Profile",
     "Profiler",
     "PywattError",
@@ -62,7 +78,12 @@ __all__ = [
     "SensorModel",
     "Span",
     "SpanEnergy",
+    "Study",
+    "StudyError",
     "Trace",
+    "TrainingProfile",
+    "TrainingProfiler",
+    "TrainingSession",
     "__version__",
     "attribute",
     "characterize",
@@ -77,6 +98,7 @@ __all__ = [
     "pareto_front",
     "penalized_score",
     "profile",
+    "profile_training",
     "sam",
     "sapi",
     "sensors",
@@ -94,8 +116,20 @@ def __getattr__(name: str) -> Any:
         from pywatt.profiler import Profiler
 
         return Profiler
+    if name == "profile_training":
+        from pywatt.training.loop import profile_training
+
+        return profile_training
+    if name == "TrainingProfiler":
+        from pywatt.training.session import TrainingProfiler
+
+        return TrainingProfiler
     if name in ("CallEnergy", "CallWindow", "measure_call"):
         from pywatt import calls
 
         return getattr(calls, name)
+    if name == "Study":
+        from pywatt.study.public import Study
+
+        return Study
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

@@ -74,7 +74,7 @@ def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
         closure_std=None if closure is None else closure.factor_std,
         notes=tuple(dict.fromkeys(_notes(recording, shared, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
-        environment=_environment(hooks),
+        environment=environment(hooks),
         device_states=recording.device_states,
     )
 
@@ -208,8 +208,9 @@ def _notes(
     yield from filter(None, (recording.units.note, recording.accuracy.note))
 
 
-def _environment(hooks: ModuleHooks) -> dict[str, str]:
-    environment = {
+def environment(hooks: ModuleHooks) -> dict[str, str]:
+    """Versions, devices and date of a run."""
+    found = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "pywatt": __version__,
         "torch": str(torch.__version__),
@@ -218,5 +219,5 @@ def _environment(hooks: ModuleHooks) -> dict[str, str]:
         "devices": ", ".join(hooks.devices),
     }
     for device, timeline in hooks.timelines.items():
-        environment[device] = timeline.device_name
-    return environment
+        found[device] = timeline.device_name
+    return found

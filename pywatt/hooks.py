@@ -77,14 +77,9 @@ class ModuleHooks:
         return tuple(dict.fromkeys(entry.device for entry in self.entries))
 
     def __enter__(self) -> ModuleHooks:
-        """Put the hooks on; if one cannot be put on, those before are taken off."""
-        self._frames_before = frames_compiled()
-        with ExitStack() as attached:
-            for timeline in self.timelines.values():
-                timeline.begin()
-            for index, entry in enumerate(self.entries):
-                self._attach(attached, index, entry)
-            self._attached = attached.pop_all()
+        """Begin to record, with the hooks on; if one cannot be put on, none is."""
+        self.begin()
+        self.attach()
         return self
 
     def __exit__(
@@ -98,13 +93,30 @@ class ModuleHooks:
         Raises:
             RuntimeError: a CUDA device failed, and no other exception is on its way.
         """
-        self._attached.close()
+        self.detach()
         self.recorder.close_all()
         self.compiled_inside = frames_compiled() > self._frames_before
         failures = [timeline.end() for timeline in self.timelines.values()]
         for failure in failures:
             if failure is not None and error is None:
                 raise failure
+
+    def begin(self) -> None:
+        """Tie the clocks of CUDA devices to the host's, before the first span."""
+        self._frames_before = frames_compiled()
+        for timeline in self.timelines.values():
+            timeline.begin()
+
+    def attach(self) -> None:
+        """Put the hooks on; if one cannot be put on, those before are taken off."""
+        with ExitStack() as attached:
+            for index, entry in enumerate(self.entries):
+                self._attach(attached, index, entry)
+            self._attached = attached.pop_all()
+
+    def detach(self) -> None:
+        """Take the hooks off. Calls that are under way are seen to their end no more."""
+        self._attached.close()
 
     def synchronize(self) -> None:
         """Wait until the CUDA devices of the model have done what they were given."""
@@ -252,11 +264,13 @@ class _TimedCall:
         self._before, self._after = before, after
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = None
         self._before()
         try:
-            return self._inner(*args, **kwargs)
+            output = self._inner(*args, **kwargs)
+            return output
         finally:
-            self._after()
+            self._after(self, args, output)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, (self._inner,)

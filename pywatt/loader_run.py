@@ -110,10 +110,9 @@ def profile(
         Exception: whatever the model or the loader raises. What was measured until then is in the
             exception's `partial_profile`.
     """
-    _check_count("warmup", warmup, 0, or_else="auto")
-    _check_count("max_batches", max_batches, 1, or_else=None)
-    if not (math.isfinite(budget_s) and budget_s > 0):
-        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")
+    check_count("warmup", warmup, 0, or_else="auto")
+    check_count("max_batches", max_batches, 1, or_else=None)
+    check_budget(budget_s)
     if not (forward is None or callable(forward)):
         raise ArgumentError(f"forward must be a function (model, batch), not {forward!r}")
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
@@ -279,10 +278,18 @@ def _keep_partial(error: BaseException, profiler: Profiler) -> None:
         return
 
 
-def _check_count(name: str, count: Any, least: int, *, or_else: str | None) -> None:
-    if count == or_else:
+def check_count(name: str, count: Any, least: int, **or_else: str | None) -> None:
+    """Raise ArgumentError for what is no whole number of at least `least`, nor `or_else`."""
+    if count in or_else.values():
         return
     if not isinstance(count, SupportsIndex) or operator.index(count) < least:
+        others = "".join(f", or {other!r}" for other in or_else.values())
         raise ArgumentError(
-            f"{name} is {count!r}, but must be a whole number of at least {least}, or {or_else!r}"
+            f"{name} is {count!r}, but must be a whole number of at least {least}{others}"
         )
+
+
+def check_budget(budget_s: float) -> None:
+    """Raise ArgumentError for what is no time above 0."""
+    if not (math.isfinite(budget_s) and budget_s > 0):
+        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")

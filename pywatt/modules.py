@@ -44,7 +44,7 @@ class ModuleEntry:
 
         Those of a lazy module have no size before its first call.
         """
-        return sum(int(p.numel()) for p in self.module.parameters() if not _is_lazy(p))
+        return sum(int(p.numel()) for p in self.module.parameters() if not is_lazy(p))
 
 
 def module_entries(
@@ -97,7 +97,8 @@ def module_entries(
     return entries
 
 
-def _is_lazy(tensor: torch.Tensor) -> bool:
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Tell whether a parameter has no size before its module's first call."""
     return bool(nn.parameter.is_lazy(tensor))
 
 

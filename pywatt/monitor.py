@@ -115,6 +115,11 @@ class Monitor:
         self._sampler.stop()
 
     @property
+    def has_settled(self) -> bool:
+        """Whether the end that `stop_after` has set is over, so that `wait` has nothing to do."""
+        return self.clock.now_s() >= self._last_reading_s
+
+    @property
     def running(self) -> bool:
         """Whether sensors are being read."""
         return self._sampler is not None and self._sampler.running()

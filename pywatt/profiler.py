@@ -28,7 +28,7 @@ from pywatt.progress import progress_bar
 from pywatt.recording import Recording, Shared, share, with_replay, without_advice
 from pywatt.replay.runner import Replay
 from pywatt.results import Profile
-from pywatt.sensors import Selection, SensorChoice, select
+from pywatt.sensors import Selection, SensorChoice, select, stand_in
 from pywatt.warmup import warm_up
 
 
@@ -105,7 +105,7 @@ class Profiler:
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
         if sensors != "auto":
-            selection = _stand_in(selection, self._hooks.devices)
+            selection = stand_in(selection, self._hooks.devices)
         self._sensors = selection.sensors
         self._sensor_models = _known_models(sensor_models or {}, selection)
         self._monitor = self._new_monitor()
@@ -354,15 +354,3 @@ def _known_models(
                 f"sensor_models[{name!r}] is {describe(model)}: give what pywatt.characterize tells"
             )
     return models
-
-
-def _stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
-    """Let the one sensor that was given stand for all devices, also those it was not made for."""
-    if len(selection.sensors) != 1:
-        return selection
-    (sensor,) = selection.sensors
-    others = [device for device in devices if sensor.device not in (None, device)]
-    if not others:
-        return selection
-    note = f"{sensor.core.name} was the one sensor given: it stands for {', '.join(others)} too"
-    return Selection((replace(sensor, device=None),), (*selection.notes, note))

@@ -1,4 +1,4 @@
-"""Profiles as JSON files: written whole or not at all, read back exactly."""
+"""Profiles, of trainings too, as JSON files: written whole or not at all, read back exactly."""
 
 import dataclasses
 import gzip
@@ -9,7 +9,7 @@ import secrets
 import types
 import typing
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,18 +18,46 @@ from pywatt.errors import FileFormatError, PywattError
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
+from pywatt.training.result import (
+    EpochEnergy,
+    LayerTraining,
+    PhaseEnergy,
+    TrainingProfile,
+    TrainingSession,
+)
 
 FORMAT = "pywatt profile"
+TRAINING_FORMAT = "pywatt training"
 VERSION = 1
 
-_T = TypeVar("_T", LayerEnergy, Profile, DeviceState)
-_NESTED = ("layers", "sensors", "traces", "device_states")
+_T = TypeVar("_T")
+_Built = TypeVar(
+    "_Built",
+    LayerEnergy,
+    Profile,
+    DeviceState,
+    PhaseEnergy,
+    LayerTraining,
+    EpochEnergy,
+    TrainingSession,
+    TrainingProfile,
+)
+_NESTED = ("layers", "sensors", "traces", "device_states", "phases", "epochs", "sessions")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Writes a profile as JSON, compressed if the name ends in ".gz". Raises OSError."""
-    written = to_json(profile).encode()
+    _write(to_json(profile), path)
+
+
+def save_training(profile: TrainingProfile, path: str | os.PathLike[str]) -> None:
+    """Writes the profile of a training likewise. Raises OSError."""
+    _write(training_to_json(profile), path)
+
+
+def _write(text: str, path: str | os.PathLike[str]) -> None:
+    written = text.encode()
     if Path(path).suffix == ".gz":
         written = gzip.compress(written, mtime=0)
     write_whole(path, written)
@@ -62,8 +90,17 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
     Raises FileFormatError for anything else, OSError where the file cannot be read.
     """
+    return _read(path, from_json)
+
+
+def load_training(path: str | os.PathLike[str]) -> TrainingProfile:
+    """Reads a profile that `TrainingProfile.save` wrote, or a record; raises likewise."""
+    return _read(path, training_from_json)
+
+
+def _read(path: str | os.PathLike[str], parse: Callable[[str], _T]) -> _T:
     try:
-        return from_json(_text(Path(path).read_bytes()))
+        return parse(_text(Path(path).read_bytes()))
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error.__cause__
 
@@ -96,31 +133,33 @@ def to_json(profile: Profile, *, traces: bool = True, indent: int | None = None)
             else {},
         },
     }
-    try:
-        return json.dumps(document, indent=indent, allow_nan=False, default=_plain)
-    except ValueError:  # NaN or infinity, which JSON does not have: the slow way marks them
-        return json.dumps(_marked(document), indent=indent, allow_nan=False)
+    return _dumped(document, indent)
+
+
+def training_to_json(profile: TrainingProfile, *, indent: int | None = None) -> str:
+    """The profile of a training as JSON that `training_from_json` reads back."""
+    document = {
+        "format": TRAINING_FORMAT,
+        "version": VERSION,
+        "profile": _flat(profile)
+        | {
+            "label": profile.label,
+            "power_w": profile.power_w,
+            "energy_per_sample_j": profile.energy_per_sample_j,
+            "phases": [_flat(phase) | {"power_w": phase.power_w} for phase in profile.phases],
+            "layers": [_flat(layer) for layer in profile.layers],
+            "epochs": [_flat(epoch) for epoch in profile.epochs],
+            "sessions": [_flat(session) for session in profile.sessions],
+            "sensors": [sensor.to_dict() for sensor in profile.sensors],
+        },
+    }
+    return _dumped(document, indent)
 
 
 def from_json(text: str) -> Profile:
     """The profile that `to_json` wrote. Raises FileFormatError."""
+    fields = _fields(text, FORMAT)
     try:
-        document = json.loads(text, object_hook=_unmarked, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(
-            f"not complete JSON ({error}); the file is truncated or is no pywatt profile: "
-            "save the profile again"
-        ) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise FileFormatError("no pywatt profile; give a file that Profile.save wrote")
-    version = document.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise FileFormatError(
-            f"written in format {version} by a newer pywatt, this one reads up to {VERSION}: "
-            "pip install --upgrade pywatt"
-        )
-    try:
-        fields = document["profile"]
         return _built(
             Profile,
             fields
@@ -140,7 +179,64 @@ def from_json(text: str) -> Profile:
                 "notes": tuple(fields["notes"]),
             },
         )
-    except (LookupError, TypeError, ValueError, AttributeError, PywattError) as error:
+    except _DAMAGES as error:
+        raise FileFormatError(f"a damaged pywatt profile ({error!r}): save it again") from error
+
+
+def training_from_json(text: str) -> TrainingProfile:
+    """The profile that `training_to_json` wrote. Raises FileFormatError."""
+    fields = _fields(text, TRAINING_FORMAT)
+    try:
+        return _built(
+            TrainingProfile,
+            fields
+            | {
+                "phases": tuple(_built(PhaseEnergy, phase) for phase in fields["phases"]),
+                "layers": tuple(_built(LayerTraining, layer) for layer in fields["layers"]),
+                "epochs": tuple(_built(EpochEnergy, epoch) for epoch in fields["epochs"]),
+                "sessions": tuple(_built(TrainingSession, each) for each in fields["sessions"]),
+                "sensors": tuple(SensorInfo.from_dict(sensor) for sensor in fields["sensors"]),
+                "notes": tuple(fields["notes"]),
+            },
+        )
+    except _DAMAGES as error:
+        raise FileFormatError(f"a damaged pywatt profile ({error!r}): save it again") from error
+
+
+_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, PywattError)
+_READERS = {FORMAT: "pywatt.load", TRAINING_FORMAT: "pywatt.TrainingProfile.load"}
+
+
+def _dumped(document: dict[str, Any], indent: int | None) -> str:
+    try:
+        return json.dumps(document, indent=indent, allow_nan=False, default=_plain)
+    except ValueError:  # NaN or infinity, which JSON does not have: the slow way marks them
+        return json.dumps(_marked(document), indent=indent, allow_nan=False)
+
+
+def _fields(text: str, wanted: str) -> dict[str, Any]:
+    """What a file of the wanted format holds of its profile."""
+    try:
+        document = json.loads(text, object_hook=_unmarked, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(
+            f"not complete JSON ({error}); the file is truncated or is no pywatt profile: "
+            "save the profile again"
+        ) from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != wanted:
+        if found in _READERS:
+            raise FileFormatError(f"a {found}, which {_READERS[found]} reads, not a {wanted}")
+        raise FileFormatError(f"no {wanted}; give a file that its save wrote")
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise FileFormatError(
+            f"written in format {version} by a newer pywatt, this one reads up to {VERSION}: "
+            "pip install --upgrade pywatt"
+        )
+    try:
+        return dict(document["profile"])
+    except _DAMAGES as error:
         raise FileFormatError(f"a damaged pywatt profile ({error!r}): save it again") from error
 
 
@@ -155,7 +251,7 @@ def _text(read: bytes) -> str:
         raise FileFormatError("no text; give a file that Profile.save wrote") from error
 
 
-def _flat(item: LayerEnergy | Profile) -> dict[str, Any]:
+def _flat(item: Any) -> dict[str, Any]:
     flat = {
         field.name: getattr(item, field.name)
         for field in dataclasses.fields(item)
@@ -166,7 +262,7 @@ def _flat(item: LayerEnergy | Profile) -> dict[str, Any]:
     }
 
 
-def _built(cls: type[_T], document: Mapping[str, Any]) -> _T:
+def _built(cls: type[_Built], document: Mapping[str, Any]) -> _Built:
     """An object from its JSON, every field of the type that it is declared with."""
     names = {"SensorInfo": SensorInfo, "Trace": Trace, "DeviceState": DeviceState}
     hints = typing.get_type_hints(cls, localns=names)

@@ -376,3 +376,15 @@ def _find_torch_device(device: str, chosen: list[OpenSensor], notes: list[str]) 
         chosen.append(OpenSensor(_core.NvmlSensor(f"nvml:{index}", identity, note), device))
     except PywattError as error:
         notes.append(f"the energy of {device} is unavailable: {error}")
+
+
+def stand_in(selection: Selection, devices: tuple[str, ...]) -> Selection:
+    """Let the one sensor that was given stand for all devices, also those it was not made for."""
+    if len(selection.sensors) != 1:
+        return selection
+    (sensor,) = selection.sensors
+    others = [device for device in devices if sensor.device not in (None, device)]
+    if not others:
+        return selection
+    note = f"{sensor.core.name} was the one sensor given: it stands for {', '.join(others)} too"
+    return Selection((replace(sensor, device=None),), (*selection.notes, note))

@@ -69,9 +69,9 @@ class Intercept:
         else:
             del self._home[self._attribute]
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Call the module itself; the output is dropped."""
-        self._inner(*args, **kwargs)
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the module itself."""
+        return self._inner(*args, **kwargs)
 
 
 @contextmanager
@@ -103,10 +103,13 @@ class Repeater:
         NotRepeatable: the call failed when it was made again, or changed what cannot be put back.
     """
 
+    # Whether autograd keeps, during a call, what backward needs.
+    records_gradients = False
+
     def __init__(
         self,
         module: nn.Module,
-        run: Callable[[tuple[Any, ...], dict[str, Any]], None],
+        run: Callable[[tuple[Any, ...], dict[str, Any]], Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         device: str,
@@ -115,23 +118,30 @@ class Repeater:
         self._module, self._run, self._device, self._clock = module, run, device, clock
         self._args, self._kwargs = args, kwargs
 
+    def _copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments that the module may write into."""
+        copies: dict[int, torch.Tensor] = {}
+        return copy_tensors(self._args, copies), copy_tensors(self._kwargs, copies)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """What is repeated."""
+        self._run(args, kwargs)
+
     def block(
         self, work: int, duration_s: float, ready: Callable[[], None] = lambda: None
     ) -> Block:
         """Call it back to back for about `duration_s`, after `ready`, before which it is tried."""
         state = State(self._module, self._args, self._kwargs)
-        copies: dict[int, torch.Tensor] = {}
-        args = copy_tensors(self._args, copies)
-        kwargs = copy_tensors(self._kwargs, copies)
+        args, kwargs = self._copies()
         versions = [(p, p._version) for p in self._module.parameters() if not p.is_inference()]
         try:
-            with preserved_state(self._module), torch.no_grad():
+            with preserved_state(self._module), torch.set_grad_enabled(self.records_gradients):
                 try:
-                    self._run(args, kwargs)
+                    self._call(args, kwargs)
                     changes = state.restore()
 
                     def call() -> None:
-                        self._run(args, kwargs)
+                        self._call(args, kwargs)
                         if changes:
                             state.restore()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -61,6 +61,7 @@ class Passes:
             targets.setdefault(k, {})[call] = work
         waiting = sum(len(calls) for calls in targets.values())
         began_s = self._clock.now_s()
+        self._prepare(targets)
         busy, thread = False, threading.get_ident()
 
         def see(k: int, intercepts: dict[int, Intercept]) -> Callable[..., None]:
@@ -70,8 +71,8 @@ class Passes:
                 nonlocal number, waiting, busy, began_s
                 if busy:
                     return
-                work = targets[k].get(number)
-                number += 1
+                call, number = number, number + 1
+                work = targets[k].get(call)
                 if work is None:
                     return
                 busy, entry = True, self._entries[k]
@@ -82,9 +83,7 @@ class Passes:
                     self._rest(rest_s(work))
 
                 try:
-                    repeater = Repeater(
-                        entry.module, intercepts[k].run, args, kwargs, entry.device, self._clock
-                    )
+                    repeater = self._repeater(k, call, intercepts[k], args, kwargs)
                     self.blocks.append(repeater.block(work, block_s(work), ready))
                     self._rest(rest_s(work))
                     began_s = self._clock.now_s()
@@ -107,6 +106,16 @@ class Passes:
             if waiting and not any(b.work == work for b in self.blocks):
                 self._works[work].problem = "a second pass did not call it as the first one did"
         self._add_pass(began_s, self._clock.now_s())
+
+    def _prepare(self, targets: Mapping[int, Mapping[int, int]]) -> None:
+        """Find out beforehand what repeating takes; works by module and number of its call."""
+
+    def _repeater(
+        self, k: int, call: int, intercept: Intercept, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Repeater:
+        """What repeats a call of a module."""
+        entry = self._entries[k]
+        return Repeater(entry.module, intercept.run, args, kwargs, entry.device, self._clock)
 
     def _rest(self, duration_s: float) -> None:
         if duration_s > 0:

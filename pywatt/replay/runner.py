@@ -134,23 +134,8 @@ class Replay:
 
     def _replay(self) -> None:
         self._tell("looking at the model's calls")
-        self._seen = survey(
-            self._entries,
-            self._run_pass,
-            self._clock,
-            self._time_share,
-            self._self_time_share,
-            until_s=self._start_s + self._budget_s,
-        )
-        self._passes = Passes(
-            self._entries,
-            self._seen,
-            self._run_pass,
-            self._clock,
-            self._monitor.idle,
-            self._random,
-            self._tell,
-        )
+        self._seen = self._survey()
+        self._passes = self._new_passes()
         works = self._seen.works
         with self._monitor:
             self._monitor.idle(LOOK_S)
@@ -168,6 +153,29 @@ class Replay:
             self._run_rounds(todo)
             if self._blocks and not self._is_blind():
                 self._monitor.idle(self._monitor.settle_s)
+
+    def _survey(self) -> Survey:
+        """Find out which calls a pass makes."""
+        return survey(
+            self._entries,
+            self._run_pass,
+            self._clock,
+            self._time_share,
+            self._self_time_share,
+            until_s=self._start_s + self._budget_s,
+        )
+
+    def _new_passes(self) -> Passes:
+        """What runs passes, once they are known."""
+        return Passes(
+            self._entries,
+            self._seen,
+            self._run_pass,
+            self._clock,
+            self._monitor.idle,
+            self._random,
+            self._tell,
+        )
 
     def _limit_to_budget(self) -> None:
         """Leave out the works of least time, where the budget does not suffice for all."""

@@ -96,20 +96,20 @@ def survey(
             run_pass()
         pass_s = clock.now_s() - start_s
     works = [Work() for _ in index]
-    containers = _containers(entries, of_call)
+    inside = containers(entries, of_call)
     for k, calls in enumerate(of_call):
-        share = (self_time_share if k in containers else time_share)[k]
+        share = (self_time_share if k in inside else time_share)[k]
         for call, which in enumerate(calls):
             works[which].calls.append((k, call))
             works[which].time_share += float(time_share[k]) / len(calls)
             works[which].share += float(share) / len(calls)
     for work in works:
-        if work.calls[0][0] in containers and work.share < SIGNIFICANT_SHARE:
+        if work.calls[0][0] in inside and work.share < SIGNIFICANT_SHARE:
             work.problem = ""
     return Survey(works, of_call, pass_s)
 
 
-def _containers(entries: Sequence[ModuleEntry], of_call: Sequence[list[int]]) -> set[int]:
+def containers(entries: Sequence[ModuleEntry], of_call: Sequence[list[int]]) -> set[int]:
     """Modules below which others were called."""
     found: set[int] = set()
     above: list[int] = []

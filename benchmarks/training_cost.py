@@ -1,0 +1,84 @@
+"""What measuring a training costs its time: the same steps with pywatt and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from comparison import Row, Target, check, interleaved, median_ratio, show_s, timed
+from torch import nn
+
+import pywatt
+
+# The first steps of each are left out: in them more is traced, once in a training.
+FIRST_STEPS = 10
+
+
+class Trained:
+    """A small model whose step takes some milliseconds."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(
+            *(layer for _ in range(4) for layer in (nn.Linear(512, 512), nn.ReLU())),
+            nn.Linear(512, 10),
+        )
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.01)
+        self.batch = (torch.randn(128, 512), torch.randint(10, (128,)))
+        self.loss = nn.CrossEntropyLoss()
+
+    def plain(self, steps: int) -> None:
+        for inputs, labels in [self.batch] * steps:
+            self.loss(self.model(inputs), labels).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def profiled(self, p: pywatt.TrainingProfiler, steps: int) -> None:
+        for inputs, labels in p.epoch([self.batch] * steps):
+            with p.phase("forward"):
+                loss = self.loss(self.model(inputs), labels)
+            with p.phase("backward"):
+                loss.backward()
+            with p.phase("optimizer"):
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            p.tell(loss=loss)
+
+
+def profiled(trained: Trained, steps: int) -> Callable[[], float]:
+    def run() -> float:
+        with pywatt.TrainingProfiler(trained.model, method="time") as p:
+            trained.profiled(p, FIRST_STEPS)
+            passed_s = timed(lambda: trained.profiled(p, steps))
+        found = p.result()
+        phases_j = sum(phase.energy_j or 0.0 for phase in found.phases)
+        check(
+            abs(phases_j - (found.energy_j or 0.0)) <= 1e-9 * phases_j,
+            f"phases add up to {phases_j} J, but {found.energy_j} J were measured",
+        )
+        return passed_s / steps
+
+    return run
+
+
+def measure(*, quick: bool) -> list[Row]:
+    steps, rounds = (20, 2) if quick else (200, 15)
+    mine, plain = Trained(), Trained()
+
+    def run_plain() -> float:
+        plain.plain(FIRST_STEPS)
+        return timed(lambda: plain.plain(steps)) / steps
+
+    ours_s, plain_s = interleaved(rounds, profiled(mine, steps), run_plain)
+    for a, b in zip(mine.model.parameters(), plain.model.parameters(), strict=True):
+        check(bool(torch.equal(a, b)), "the training with pywatt is another one")
+    ratio = median_ratio(ours_s, plain_s)
+    return [
+        Row(
+            "a step of a training; other: without pywatt",
+            show_s(float(ours_s.min())),
+            show_s(float(plain_s.min())),
+            ratio,
+            Target(ratio, "<=", 1.01, "<= 1.01×"),
+        )
+    ]

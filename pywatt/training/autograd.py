@@ -1,0 +1,194 @@
+"""When autograd works for which module: marks on the nodes that a module's forward call has made.
+
+Autograd numbers its nodes in the order in which they are made, and of those that are ready runs the
+one made last first. So the nodes of a call are those whose numbers lie between its beginning and
+its end, and a mark where the owner changes tells when the backward call of each module begins and
+ends. Marks neither see nor change gradients, unlike full backward hooks, which put a node of their
+own around a module and so forbid it to work in place.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+# Outputs are looked for tensors no deeper.
+MAX_DEPTH = 6
+
+# One step on the way from the outermost module to a node's owner: its name, and which call of it.
+Step = tuple[int, int]
+
+
+def next_number() -> int:
+    """Number that autograd gives the next node of this thread."""
+    return int(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]  # not in its stub
+
+
+class Owners:
+    """Follows the forward calls of modules, marks their nodes, and hears of them in backward.
+
+    Args:
+        enter: called when the backward call of a module begins, with the module's index.
+        leave: called when it ends.
+        arrive: called before the first mark in a thread that is not the one of `expect`.
+    """
+
+    def __init__(
+        self,
+        enter: Callable[[int], None],
+        leave: Callable[[int], None],
+        arrive: Callable[[int], None],
+    ) -> None:
+        self._enter, self._leave, self._arrive = enter, leave, arrive
+        self._thread = 0  # whose forward calls are followed, while some are open
+        self._open: list[int] = []  # forward calls under way
+        self._calls: list[tuple[int, int]] = []  # of the outermost call: module, parent's call
+        # From which node number on which call is the innermost.
+        self._from: list[int] = []
+        self._innermost: list[int] = []
+        self._backward: list[Step] = []  # backward calls under way
+        self._expected = 0
+        self._run = 0
+
+    def expect(self) -> None:
+        """A backward pass may begin in this thread, with no call under way."""
+        self._expected = threading.get_ident()
+        self._run += 1
+        self._backward.clear()
+
+    def close(self) -> None:
+        """A backward pass is over: its calls have ended, and calls of forward too."""
+        if self._expected == threading.get_ident():
+            self._reach(0, ())
+        self._backward.clear()
+        self._open.clear()
+
+    def begin_call(self, module: int) -> None:
+        """A module's forward call begins."""
+        if not self._open:
+            self._thread = threading.get_ident()
+            self._calls.clear()
+            self._from.clear()
+            self._innermost.clear()
+        elif self._thread != threading.get_ident():
+            return
+        self._calls.append((module, self._open[-1] if self._open else -1))
+        self._open.append(len(self._calls) - 1)
+        self._note(self._open[-1])
+
+    def end_call(self, module: int, output: Any) -> None:
+        """A module's forward call has ended; the outermost one's nodes are then marked."""
+        if not self._open or self._thread != threading.get_ident():
+            return
+        # Calls that an exception ended are not always told of.
+        while self._open and self._calls[self._open.pop()][0] != module:
+            pass
+        self._note(self._open[-1] if self._open else -1)
+        if not self._open:
+            self._mark(output)
+
+    def _note(self, innermost: int) -> None:
+        self._from.append(next_number())
+        self._innermost.append(innermost)
+
+    def _mark(self, output: Any) -> None:
+        first = self._from[0]
+        seen: set[Any] = set()
+        inside: list[tuple[int, Any]] = []
+        before: list[Any] = []
+        made_by = (tensor.grad_fn for tensor in tensors_in(output))
+        pending = [node for node in made_by if node is not None]
+        while pending:
+            node = pending.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            number = node._sequence_nr()
+            if number >= 1 << 63:  # the gradient of a leaf, which is added up at once
+                continue
+            if number < first:
+                before.append(node)
+                continue
+            inside.append((number, node))
+            pending += [source for source, _ in node.next_functions if source is not None]
+        if not inside:
+            return
+        inside.sort(key=lambda one: one[0], reverse=True)
+        graph = _Graph()
+        owner = -2
+        for number, node in inside:
+            call = self._innermost[bisect_right(self._from, number) - 1]
+            if call != owner:
+                owner = call
+                node.register_prehook(partial(self._mark_reached, graph, self._steps(call)))
+        for node in before:
+            node.register_prehook(partial(self._mark_reached, graph, ()))
+        inside[-1][1].register_hook(partial(self._last_done, graph))
+
+    def _steps(self, call: int) -> tuple[Step, ...]:
+        steps: list[Step] = []
+        while call >= 0:
+            module, parent = self._calls[call]
+            steps.append((module, call))
+            call = parent
+        return tuple(reversed(steps))
+
+    def _mark_reached(self, graph: _Graph, steps: tuple[Step, ...], _grads: Any) -> None:
+        """A node with a mark is about to run: its owner's backward call goes on, or begins."""
+        if graph.run != self._run:
+            # Inside another graph's node where checkpointing runs a graph of its own.
+            graph.run, graph.base = self._run, len(self._backward)
+            if steps and threading.get_ident() != self._expected:
+                self._arrive(steps[0][0])
+        self._reach(graph.base, steps)
+
+    def _last_done(self, graph: _Graph, _inputs: Any, _outputs: Any) -> None:
+        """The last node has run. Spans in this thread must be closed in it, if `close` is not."""
+        if graph.run == self._run and threading.get_ident() != self._expected:
+            self._reach(graph.base, ())
+
+    def _reach(self, base: int, steps: tuple[Step, ...]) -> None:
+        opened = self._backward
+        keep = base
+        for step, already in zip(steps, opened[base:], strict=False):
+            if step != already:
+                break
+            keep += 1
+        while len(opened) > keep:
+            self._leave(opened.pop()[0])
+        for step in steps[keep - base :]:
+            opened.append(step)
+            self._enter(step[0])
+
+
+class _Graph:
+    """What one outermost call has made: in which backward pass it runs, and inside what."""
+
+    __slots__ = ("base", "run")
+
+    def __init__(self) -> None:
+        self.run, self.base = -1, 0
+
+
+def tensors_in(item: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    """All tensors in what a module takes or gives, in order."""
+    if isinstance(item, torch.Tensor):
+        yield item
+        return
+    if depth >= MAX_DEPTH:
+        return
+    items: Any = ()
+    if isinstance(item, Mapping):
+        items = item.values()
+    elif isinstance(item, (tuple, list)):
+        items = item
+    elif is_dataclass(item):
+        items = [getattr(item, field.name, None) for field in fields(item)]
+    for inner in items:
+        yield from tensors_in(inner, depth + 1)

@@ -1,0 +1,233 @@
+"""A training's phases as spans, and in some steps the modules' forward and backward calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pywatt import _core
+from pywatt.cuda_clock import CudaTimeline
+from pywatt.hooks import Hook, ModuleHooks
+from pywatt.spans import CallPaths, SpanBlock, Spans
+from pywatt.training.autograd import Owners
+
+# Phases that are recorded; the rest of the time is "other".
+TIMED = ("data", "forward", "backward", "optimizer")
+
+# In steps whose modules are traced, these are spans of other names, since tracing takes time too.
+WITH_MODULES = ("forward", "backward")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a span's name stands for.
+
+    Attributes:
+        kind: "phase", "traced" (a phase in a step whose modules are traced), "forward", "backward",
+            or "again" (a forward call that checkpointing makes in backward).
+        of: the phase's name, or the module's.
+        entry: index of the module; -1 for a phase.
+        device: device that it is charged to.
+    """
+
+    kind: str
+    of: str
+    entry: int
+    device: str
+
+
+class TrainingHooks(ModuleHooks):
+    """Records phases all the time, and calls of modules between `attach` and `detach`.
+
+    Unlike a `ModuleHooks`, it is entered with no hook on any module.
+
+    Args:
+        model: the model.
+        clock: clock of the spans.
+        default_device: device of a model that has no tensors.
+        timeline: makes the clock of a CUDA device; for tests.
+        home: tells the device that a module's work is charged to; for tests.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        clock: _core.Clock,
+        *,
+        default_device: str = "cpu",
+        timeline: Callable[[str, _core.Clock], CudaTimeline] = CudaTimeline,
+        home: Callable[[nn.Module], str | None] | None = None,
+    ) -> None:
+        super().__init__(model, clock, default_device=default_device, timeline=timeline, home=home)
+        self.meanings = [
+            Meaning("forward", entry.name, k, entry.device) for k, entry in enumerate(self.entries)
+        ]
+        phases: dict[tuple[str, bool], list[int]] = {}
+        for device in self.devices:
+            for phase in TIMED:
+                phases.setdefault((phase, False), []).append(len(self.meanings))
+                self.meanings.append(Meaning("phase", phase, -1, device))
+                traced = len(self.meanings)
+                if phase in WITH_MODULES:
+                    self.meanings.append(Meaning("traced", phase, -1, device))
+                phases.setdefault((phase, True), []).append(
+                    traced if phase in WITH_MODULES else traced - 1
+                )
+        self._first_backward = len(self.meanings)
+        for kind in ("backward", "again"):
+            self.meanings += [
+                Meaning(kind, entry.name, k, entry.device) for k, entry in enumerate(self.entries)
+            ]
+        self.windows = [f"{m.kind} {m.of}" for m in self.meanings[len(self.entries) :]]
+        self._phase_names = phases
+        self._phases = {
+            key: (
+                tuple(self._pair(name)[0] for name in names),
+                tuple(self._pair(name)[1] for name in reversed(names)),
+            )
+            for key, names in phases.items()
+        }
+        self._pairs: dict[int, tuple[Hook, Hook]] = {}
+        self._owners = Owners(self._enter_backward, self._leave_backward, self._arrive)
+        self._arrived: set[int] = set()
+        self._current: list[tuple[str, bool]] = []
+        self.traced = False
+
+    def __enter__(self) -> TrainingHooks:
+        """Begin to record phases."""
+        self.begin()
+        return self
+
+    def attach(self) -> None:
+        """Trace the modules' calls from now on."""
+        super().attach()
+        self.traced = True
+
+    def detach(self) -> None:
+        """Trace them no more."""
+        self.traced = False
+        super().detach()
+
+    def enter_phase(self, phase: str) -> None:
+        """Begin a phase, one of `TIMED`."""
+        key = (phase, self.traced)
+        self._current.append(key)
+        for before in self._phases[key][0]:
+            before()
+        if phase == "backward" and self.traced:
+            self._owners.expect()
+
+    def leave_phase(self) -> None:
+        """End the phase that was begun last."""
+        if not self._current:
+            return
+        if self._current[-1] == ("backward", True):
+            self._owners.close()
+        for after in self._phases[self._current.pop()][1]:
+            after()
+
+    def leave_all(self) -> None:
+        """End all phases, where an exception has ended the training."""
+        while self._current:
+            self.leave_phase()
+
+    @property
+    def in_backward(self) -> bool:
+        """Whether the phase is backward, in which checkpointing runs forward calls again."""
+        return bool(self._current) and self._current[-1][0] == "backward"
+
+    def device_of(self, name: int) -> str:
+        """Device to which the spans of a name are charged."""
+        return self.meanings[name].device
+
+    def phase_spans(self, devices: Iterable[str]) -> Spans:
+        """The spans of phases alone, with the call paths of `spans`."""
+        everything = self.spans(devices)
+        paths = everything.paths
+        top = paths.parent < 0
+        top &= np.array([self.meanings[n].entry < 0 for n in paths.name], dtype=bool)
+        blocks = [
+            SpanBlock(b.start_s[keep], b.end_s[keep], b.path[keep], b.thread[keep])
+            for b in everything.blocks()
+            if np.any(keep := top[b.path])
+        ]
+        return Spans(everything.names, CallPaths.of(paths.name, paths.parent, top), blocks)
+
+    def _pair(self, name: int) -> tuple[Hook, Hook]:
+        return super()._hooks(name, self.device_of(name))
+
+    def _cached(self, name: int) -> tuple[Hook, Hook]:
+        if name not in self._pairs:
+            self._pairs[name] = self._pair(name)
+        return self._pairs[name]
+
+    def _hooks(self, name: int, device: str) -> tuple[Hook, Hook]:
+        calls = _TracedCalls(
+            name,
+            self,
+            self._owners,
+            self._cached(name),
+            self._cached(self._first_backward + len(self.entries) + name),
+        )
+        return calls.before, calls.after
+
+    def _enter_backward(self, entry: int) -> None:
+        self._cached(self._first_backward + entry)[0]()
+
+    def _leave_backward(self, entry: int) -> None:
+        self._cached(self._first_backward + entry)[1]()
+
+    def _arrive(self, entry: int) -> None:
+        """Autograd works for a CUDA device in a thread of its own: its spans are in the phase too.
+
+        Only the way there is told to the recorder: when the phase was is known already.
+        """
+        thread = threading.get_ident()
+        if thread in self._arrived:
+            return
+        self._arrived.add(thread)
+        for name in self._phase_names["backward", True]:
+            if self.device_of(name) == self.entries[entry].device:
+                self.recorder.enter(name)
+
+
+class _TracedCalls:
+    """Hooks of one module: a span for each call, and the nodes that the call makes."""
+
+    __slots__ = ("_again", "_forward", "_hooks", "_index", "_owners")
+
+    def __init__(
+        self,
+        index: int = 0,
+        hooks: TrainingHooks | None = None,
+        owners: Owners | None = None,
+        forward: tuple[Hook, Hook] | None = None,
+        again: tuple[Hook, Hook] | None = None,
+    ) -> None:
+        self._index, self._hooks, self._owners = index, hooks, owners
+        self._forward, self._again = forward, again
+
+    def before(self, *_: Any) -> None:
+        if self._hooks is None or self._owners is None:
+            return
+        self._owners.begin_call(self._index)
+        pair = self._again if self._hooks.in_backward else self._forward
+        if pair is not None:
+            pair[0]()
+
+    def after(self, *arguments: Any) -> None:
+        if self._hooks is None or self._owners is None:
+            return
+        pair = self._again if self._hooks.in_backward else self._forward
+        if pair is not None:
+            pair[1]()
+        self._owners.end_call(self._index, arguments[-1] if arguments else None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copied or pickled model keeps working, unmeasured.
+        return _TracedCalls, ()
