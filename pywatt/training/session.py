@@ -312,6 +312,7 @@ class TrainingProfiler:
                 self_time_s=self_time_s,
                 duration_s=longest.duration_s,
                 devices={source.name: source.devices for source in sources},
+                sensor_models={},
                 budget_s=budget_s,
                 advance=advance,
             ).run()
