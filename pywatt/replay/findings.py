@@ -9,9 +9,9 @@ import numpy as np
 
 from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import ModuleEntry
-from pywatt.replay.closing import NameEnergies
 from pywatt.replay.rounds import WorkEnergies
 from pywatt.replay.survey import Survey
+from pywatt.replay.told import NameEnergies
 
 
 @dataclass(frozen=True, slots=True, eq=False)

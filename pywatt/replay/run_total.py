@@ -9,7 +9,7 @@ from pywatt.attribution.exposure import Exposure
 from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name
 from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.update_lattice import update_lattice
-from pywatt.replay.closing import NameEnergies, own_dynamic
+from pywatt.replay.told import NameEnergies, own_dynamic
 from pywatt.spans import Spans
 from pywatt.trace import Trace
 

@@ -14,7 +14,6 @@ from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import ModuleEntry
 from pywatt.monitor import Monitor
 from pywatt.replay.blocks import Block
-from pywatt.replay.closing import NameEnergies
 from pywatt.replay.energies import BlockEnergies
 from pywatt.replay.findings import Replayed, energies_by_name, notes_on
 from pywatt.replay.passes import Passes
@@ -28,6 +27,7 @@ from pywatt.replay.sensing import (
     telling,
 )
 from pywatt.replay.survey import Survey, survey
+from pywatt.replay.told import NameEnergies
 
 FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[float, str], None]

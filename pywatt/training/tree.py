@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
 from pywatt.attribution.time import unknown_stds
-from pywatt.replay.closing import Closure, NameEnergies, close
+from pywatt.replay.closing import Closure, close
+from pywatt.replay.told import NameEnergies
 from pywatt.spans import CallPaths
 from pywatt.training.hooks import TIMED
 from pywatt.training.ledger import CallSum, Path, PathSum
