@@ -23,13 +23,14 @@ from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, Readings
 from pywatt.replay.calls import Intercept, Repeater
-from pywatt.replay.closing import NameEnergies, close
+from pywatt.replay.closing import close
 from pywatt.replay.drift import fit_levels
 from pywatt.replay.energies import BlockEnergies, solve
 from pywatt.replay.equal import work_of
 from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.rounds import combine, next_round
 from pywatt.replay.state import copy_tensors
+from pywatt.replay.told import NameEnergies
 from pywatt.spans import CallPaths
 
 IDLE_W = 60.0
