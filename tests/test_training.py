@@ -424,7 +424,11 @@ def test_a_closure_works_inside_the_optimizer():
 def test_the_users_own_loop():
     training = Training(batches=4)
     with pywatt.TrainingProfiler(
-        training.model, sensors=training.sensor, clock=training.clock, method="overlap"
+        training.model,
+        sensors=training.sensor,
+        clock=training.clock,
+        method="overlap",
+        rate_hz=1000.0,
     ) as p:
         for _ in range(2):
             for batch in p.epoch(training.loader):
