@@ -88,7 +88,8 @@ core-test: $(CORE_BUILDS)
 # from here, they or a Python that they start would import the uncompiled pywatt/.
 test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 test: core-test $(VENV)/package.stamp
-	cd build && $(BIN)/pytest ../tests -m "not accuracy"
+	cd build && $(BIN)/pytest ../tests -m "not accuracy and not alone" -n $(JOBS) --dist worksteal
+	cd build && $(BIN)/pytest ../tests -m "alone and not accuracy"
 	cd build && $(BIN)/pytest ../tests -m gpu
 
 # Some minutes in real time on the simulated GPU; the figures are in docs/accuracy.md.

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peer_cases import IDLE_W, Case, Reading
+from peer_cases import EDGES_S, IDLE_W, Case, Reading
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from simulated_nvml import SimulatedNvml
@@ -75,10 +75,17 @@ class Load:
             steps += [(gap_s, IDLE_W), *self.case.steps(self.case.duration_s)]
         return self.case.steps(time_s - start_s) if self.case.goes_on else steps
 
-    def read(self, energy_j: float | None, energy_j_std: float | None = None) -> None:
-        """The tool's figure for the next window that has none."""
-        truth_j = self.gpu.true_energy_j(*self.spans[len(self.readings)])
-        self.readings.append(Reading(truth_j, energy_j, energy_j_std))
+    def read(
+        self,
+        energy_j: float | None,
+        energy_j_std: float | None = None,
+        duration_s: float | None = None,
+    ) -> None:
+        """The tool's figures for the next window that has none."""
+        start_s, end_s = self.spans[len(self.readings)]
+        truth_j = self.gpu.true_energy_j(start_s, end_s)
+        edges_s = EDGES_S if duration_s is None else duration_s - (end_s - start_s)
+        self.readings.append(Reading(truth_j, energy_j, energy_j_std, edges_s))
 
 
 def played(loads: list[Load]) -> Iterator[Load]:
@@ -98,7 +105,10 @@ Run = Callable[[], None]
 
 
 def pywatt(loads: list[Load]) -> Run:
-    """Named windows in one measurement of work that goes on; else a measurement for each."""
+    """Named windows in one measurement of work that goes on; else a measurement for each.
+
+    The wait for quiet is in none of the windows.
+    """
     import pywatt
 
     def run() -> None:
@@ -109,12 +119,12 @@ def pywatt(loads: list[Load]) -> Run:
                         with pywatt.window(name):
                             load.work()
                 for window in whole.windows:
-                    load.read(window.energy_j, window.energy_j_std)
+                    load.read(window.energy_j, window.energy_j_std, window.time_s)
             else:
                 for _ in load:
-                    with pywatt.measure(sensors="nvml:0") as one:
+                    with pywatt.measure(sensors="nvml:0", quiet=load.case.quiet) as one:
                         load.work()
-                    load.read(one.energy_j, one.energy_j_std)
+                    load.read(one.energy_j, one.energy_j_std, one.duration_s)
 
     return run
 

@@ -50,6 +50,9 @@ class Channel(_Native):
     # NaN where it is not known.
     @property
     def update_period_s(self) -> float: ...
+    # NaN where it is not known.
+    @property
+    def power_limit_w(self) -> float: ...
 
 class Sensor(_Native):
     @property

@@ -14,6 +14,7 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.attribution import Method
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.batches import (
     AccuracyOf,
     CountOf,
@@ -62,6 +63,7 @@ def profile(
     repeat: bool = True,
     unit: str = "sample",
     count: CountOf | int | None = None,
+    sensor_models: Mapping[str, SensorModel] | None = None,
     clock: _core.Clock | None = None,
 ) -> Profile:
     """Profile a model's forward passes over a loader: energy of every layer, with its uncertainty.
@@ -94,6 +96,8 @@ def profile(
         unit: what energy is told per, such as ``token``.
         count: how many units a batch has, or a function (output, batch) -> how many; None: its
             samples.
+        sensor_models: how sensors average, by their names, from `pywatt.characterize` with a known
+            load; of others it is found in the run or in replay, if it can be.
         clock: a `ScriptedClock` for tests.
 
     Returns:
@@ -122,6 +126,7 @@ def profile(
         unit=unit,
         count=count,
         device="cpu" if device is None else device,
+        sensor_models=sensor_models,
         clock=clock,
     )
     target = torch.device(profiler.device if device is None else device)
@@ -150,9 +155,12 @@ def profile(
             late = profiler.duration_s > REPEAT_SHARE * budget_s
             return not repeat or late or trains() or profiler.knows_energy_to(SURE_STD)
 
+        lazy = any(map(nn.parameter.is_lazy, model.parameters()))
         with explain(kept):
             for _ in range(1 if warmup == "auto" else warmup):
                 run_pass()
+        if lazy:
+            before = _learned(model)  # the first pass has only made its parameters
         if warmup == "auto" and not trains():
             profiler.warm_up(run_pass)
         try:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-
 from pywatt import _core, windows
 from pywatt.attribution.result import SpanEnergy, WindowEnergy
 from pywatt.attribution.source import (
@@ -31,6 +29,7 @@ from pywatt.renderers.encoding import encodable
 from pywatt.sensors import SensorChoice, SensorInfo, select
 from pywatt.spans import RecordedSpans
 from pywatt.trace import Trace
+from pywatt.window_energies import WindowEnergies
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -307,24 +306,23 @@ class Measurement:
     @property
     def notes(self) -> tuple[str, ...]:
         """What one must know to believe the figures."""
-        return self._found().notes
+        return (*self._found().notes, *self._windows_found().notes)
 
     @property
     def windows(self) -> tuple[SpanEnergy, ...]:
         """Energy of each named window inside the block, in the order of their first use."""
+        return self._windows_found().rows
+
+    def _windows_found(self) -> WindowEnergies:
         found = self._found()
-        spans = RecordedSpans(self._window_names, self._recorder)
-        rows: dict[int, SpanEnergy] = {}
-        outermost = spans.paths.outermost() if len(spans.paths) else np.zeros(0, bool)
-        for block in spans.blocks():
-            for start_s, end_s, path in zip(block.start_s, block.end_s, block.path, strict=True):
-                if not outermost[path]:
-                    continue
-                name = int(spans.paths.name[path])
-                energy = total_energy(found.sources, float(start_s), float(end_s))
-                one = SpanEnergy.single(self._window_names[name], float(end_s - start_s), energy)
-                rows[name] = one if name not in rows else rows[name].plus(one)
-        return tuple(rows[name] for name in sorted(rows))
+        if found.windows is not None:
+            return found.windows
+        windows = WindowEnergies.of(
+            found.sources, RecordedSpans(self._window_names, self._recorder)
+        )
+        if found is self._energies:
+            found.windows = windows
+        return windows
 
     def __str__(self) -> str:
         """One line: energy with its uncertainty, power, time, sensors, measured or estimated."""
@@ -360,6 +358,7 @@ class _Energies:
         self.total = total
         self.by_sensor = by_sensor
         self.notes = notes
+        self.windows: WindowEnergies | None = None  # found when they are asked for
 
     @classmethod
     def of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -15,8 +15,9 @@ from pywatt import _core, windows
 from pywatt.assembly import assemble
 from pywatt.attribution import METHODS, Method
 from pywatt.attribution.result import PathTimes, fold_by_name
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import sources_of, total_energy
-from pywatt.batches import Accuracy, AccuracyOf, CountOf, Units, samples_in
+from pywatt.batches import Accuracy, AccuracyOf, CountOf, Units, describe, samples_in
 from pywatt.device_state import DeviceState, Moment, device_states
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.hooks import ModuleHooks
@@ -27,7 +28,7 @@ from pywatt.progress import progress_bar
 from pywatt.recording import Recording, Shared, share, with_replay, without_advice
 from pywatt.replay.runner import Replay
 from pywatt.results import Profile
-from pywatt.sensors import SensorChoice, select, stand_in
+from pywatt.sensors import Selection, SensorChoice, select, stand_in
 from pywatt.warmup import warm_up
 
 
@@ -61,6 +62,8 @@ class Profiler:
         count: how many units a batch has, or a function (output, batch) -> how many, for which
             `step` needs the output; None: its samples.
         device: device of a model that has no tensors.
+        sensor_models: how sensors average, by their names, from `pywatt.characterize` with a known
+            load; of others it is found in the run, if it can be.
         clock: a `ScriptedClock` for tests.
 
     Raises:
@@ -79,6 +82,7 @@ class Profiler:
         unit: str = "sample",
         count: CountOf | int | None = None,
         device: torch.device | str = "cpu",
+        sensor_models: Mapping[str, SensorModel] | None = None,
         clock: _core.Clock | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -103,6 +107,7 @@ class Profiler:
         if sensors != "auto":
             selection = stand_in(selection, self._hooks.devices)
         self._sensors = selection.sensors
+        self._sensor_models = _known_models(sensor_models or {}, selection)
         self._monitor = self._new_monitor()
         self._notes = selection.notes
         self._device_states: tuple[DeviceState, ...] = ()
@@ -278,6 +283,7 @@ class Profiler:
                 devices=devices,
                 budget_s=budget_s,
                 advance=advance,
+                sensor_models=self._sensor_models,
             ).run()
         self._unreplayed = None
         self._notes += replayed.notes
@@ -326,8 +332,25 @@ class Profiler:
                 accuracy=self._accuracy,
                 units=self._units,
                 device_states=self._device_states,
+                sensor_models=self._sensor_models,
                 notes=notes,
                 method=self._method,
             )
             self._shared = share(self._recording)
         return self._recording, self._shared
+
+
+def _known_models(
+    models: Mapping[str, SensorModel], selection: Selection
+) -> Mapping[str, SensorModel]:
+    names = [info.name for sensor in selection.sensors for info in sensor.infos]
+    for name, model in models.items():
+        if name not in names:
+            raise ArgumentError(
+                f"sensor_models has {name!r}, but what is read is {', '.join(names)}"
+            )
+        if not isinstance(model, SensorModel):
+            raise ArgumentError(
+                f"sensor_models[{name!r}] is {describe(model)}: give what pywatt.characterize tells"
+            )
+    return models

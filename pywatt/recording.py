@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.choose import BETTER
 from pywatt.attribution.result import PathTimes
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import Source, sources_of
+from pywatt.attribution.time import unknown_stds
 from pywatt.batches import Accuracy, Units
 from pywatt.device_state import DeviceState
 from pywatt.hooks import ModuleHooks
@@ -37,6 +39,7 @@ class Recording:
         notes: what is known so far that a reader must know.
         method: asked-for method of attribution.
         device_states: the devices' condition around the run.
+        sensor_models: how sensors average, by their names, where that was known beforehand.
     """
 
     hooks: ModuleHooks
@@ -52,6 +55,7 @@ class Recording:
     notes: tuple[str, ...]
     method: Method
     device_states: tuple[DeviceState, ...] = ()
+    sensor_models: Mapping[str, SensorModel] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -88,12 +92,15 @@ def share(recording: Recording) -> tuple[Shared, ...]:
     shared = []
     for source in sources:
         devices = devices_of(source, recording.hooks, claimed)
+        power = source.power
+        known = None if power is None else recording.sensor_models.get(power.sensor.name)
         found = attribute(
             source,
             recording.hooks.spans(devices),
             recording.start_s,
             recording.end_s,
             method="auto" if recording.method == "replay" else recording.method,
+            sensor_model=known,
         )
         if found is not None:
             shared.append(Shared(source, tuple(devices), found))
@@ -132,7 +139,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     if names is None:
         return one
     spans = recording.hooks.spans(one.devices)
-    total = one.found.total
+    times, total = PathTimes.of(spans), one.found.total
     if source.counter is None and source.power is not None:
         model = replayed.models.get(source.power.sensor.name)
         window = (recording.start_s, recording.end_s)
@@ -140,7 +147,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
     energies, closure = close(
         names.padded(len(spans.names)),
         spans.paths,
-        PathTimes.of(spans),
+        times,
         recording.duration_s,
         total,
     )
@@ -153,6 +160,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
         )
         if recording.method == "auto":
             return replace(one, found=replace(one.found, notes=(*one.found.notes, *notes)))
+        energies = energies.no_surer_than(unknown_stds(times, total, recording.duration_s))
     why = (
         "each kind of call was run back to back for as long as the sensor needs, within "
         f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "

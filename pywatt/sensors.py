@@ -26,6 +26,7 @@ class SensorInfo:
         estimated: computed from a model of the machine, not read from a meter.
         resolution: smallest step of a reading in W or J; 0 where it is not known.
         update_period_s: time between fresh values; 0 where every read is fresh, None if not known.
+        power_limit_w: most power that the device keeps itself to in W; None where not known.
         contained_in: name of the channel whose energy includes this one's; else empty.
         note: a caveat that belongs to every figure of this sensor; else empty.
         source: name of the sensor that is opened and read to get this value.
@@ -39,6 +40,7 @@ class SensorInfo:
     estimated: bool = False
     resolution: float = 0.0
     update_period_s: float | None = None
+    power_limit_w: float | None = None
     contained_in: str = ""
     note: str = ""
     source: str = ""
@@ -59,7 +61,7 @@ class SensorInfo:
         cls, channel: _core.Channel, *, source: str, device: str | None = None
     ) -> SensorInfo:
         """Describe a native channel read through the sensor `source`, covering `device`."""
-        period_s = channel.update_period_s
+        period_s, limit_w = channel.update_period_s, channel.power_limit_w
         return cls(
             name=channel.name,
             kind=channel.kind,
@@ -68,6 +70,7 @@ class SensorInfo:
             estimated=channel.estimated,
             resolution=channel.resolution,
             update_period_s=None if math.isnan(period_s) else period_s,
+            power_limit_w=None if math.isnan(limit_w) else limit_w,
             contained_in=channel.contained_in,
             note=channel.note,
             source=source,

@@ -16,8 +16,14 @@ IntArray = npt.NDArray[np.int32]
 
 BLOCK_SPANS = 1 << 18
 
-# Times that were rounded differently may be apart by as much: that is no overlap.
+# Times that were rounded differently may be apart by as much, and by what doubles hold of times
+# since 1970: that is no overlap.
 SAME_MOMENT_S = 1e-9
+ROUNDINGS = 4.0
+
+# Many tools tell microseconds, and a span's end by its start and duration: a span may seem to reach
+# so far out of its parent.
+OUT_OF_PARENT_S = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,12 @@ class Spans:
         """Put span objects into columns.
 
         Raises:
-            ArgumentError: a span that ends before it starts, or times that are not finite.
+            ArgumentError: a span that ends before it starts or reaches out of its parent, times
+                that are not finite, or what is no span.
         """
+        for item in spans:
+            if not isinstance(item, Span):
+                raise ArgumentError(f"{item!r:.80} is not a pywatt.Span")
         name_index: dict[str, int] = {}
         path_index: dict[tuple[int, int], int] = {}
         path_of_span: dict[int, int] = {}
@@ -166,6 +176,7 @@ class Spans:
         if not np.all(good):
             bad = spans[int(np.argmin(good))]
             raise ArgumentError(f"span {bad.name!r} ends before it starts, or has no time")
+        _check_parents(spans)
         parents, names = np.array(list(path_index), dtype=np.int32).reshape(-1, 2).T.copy()
         # A parent need not be among the spans itself.
         has_spans = np.bincount(path, minlength=len(names)) > 0
@@ -174,11 +185,27 @@ class Spans:
         return cls(list(name_index), CallPaths.of(names, parents, has_spans), [block])
 
 
+def _check_parents(spans: Sequence[Span]) -> None:
+    """Refuse spans outside of their parents: their energy would be taken from them even so."""
+    for span in spans:
+        above = span.parent
+        if above is None:
+            continue
+        early_s, late_s = above.start_s - span.start_s, span.end_s - above.end_s
+        if not max(early_s, late_s) <= OUT_OF_PARENT_S:
+            raise ArgumentError(
+                f"span {span.name!r} ({span.start_s:.9g} to {span.end_s:.9g} s) reaches out of its "
+                f"parent {above.name!r} ({above.start_s:.9g} to {above.end_s:.9g} s): give it none "
+                "if it does not run inside of it"
+            )
+
+
 def _threads(above: IntArray, start_s: FloatArray, end_s: FloatArray) -> npt.NDArray[np.uint32]:
     """Thread 0 for spans that follow one another in their parent; 1 for one that overlaps."""
     order = np.lexsort((start_s, above))
     gap_s = start_s[order][1:] - end_s[order][:-1]
-    overlaps = (np.diff(above[order]) == 0) & (gap_s < -SAME_MOMENT_S)
+    rounding_s = ROUNDINGS * np.spacing(np.max(np.abs(end_s), initial=0.0))
+    overlaps = (np.diff(above[order]) == 0) & (gap_s < -max(SAME_MOMENT_S, rounding_s))
     thread = np.zeros(len(above), dtype=np.uint32)
     thread[order[1:][overlaps]] = 1
     return thread

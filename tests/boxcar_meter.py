@@ -88,6 +88,16 @@ def phases(edge_s):
     return spans_in_columns(name, edge_s[:-1], edge_s[1:], ["on", "off"])
 
 
+# What the card shows of the meter's watts while the load of a100_rise is on.
+A100_GAIN = 0.948
+
+
+def meter_energy_j(recorded, start_s, end_s):
+    """What the meter on the cables of a real card counted."""
+    time_s, power_w = recorded["meter_time_s"], recorded["meter_power_w"].astype(np.float64)
+    return float(Trace(time_s=time_s, power_w=power_w).integrate(start_s, end_s))
+
+
 def real_trace(name):
     """A trace of a real card with what was recorded beside it; skips where it is not at hand."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"

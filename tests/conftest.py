@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 from simulated_nvml import SimulatedNvml, library_path
+
+# Before torch is imported, here or in what tests start: its threads would wait for one another
+# spinning, on cores that other tests use.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell's background and nohup have these ignored, children inherit that, and what waits for them
 # would wait forever.

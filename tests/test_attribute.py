@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 import pywatt
 from pywatt import Span, Trace
+from pywatt.spans import Spans
 
 EIGHT_W = np.array([400.0, 120.0, 250.0, 310.0, 180.0, 350.0, 150.0, 280.0])
 EIGHT_S = np.array([6.1, 6.2, 4.4, 3.0, 1.5, 3.6, 3.7, 1.5]) * 1e-3  # passes of 30 ms
@@ -124,6 +125,41 @@ def test_bad_input_is_told():
         pywatt.attribute(STEP, NESTED, method="magic")
     with pytest.raises(pywatt.ArgumentError, match="'a' ends before"):
         pywatt.attribute(STEP, [Span("a", 5.0, 4.0)])
+    with pytest.raises(pywatt.ArgumentError, match=r"\('a', 1, 2\) is not a pywatt.Span"):
+        pywatt.attribute(STEP, [("a", 1, 2)])
+    with pytest.raises(pywatt.ArgumentError, match=r"as pywatt.Trace, not \[None\]"):
+        pywatt.attribute([None], NESTED)
+
+
+@pytest.mark.parametrize("child_s", [(3.0, 7.0), (0.5, 2.0), (5.0, 6.0), (0.0, 9.0)])
+def test_a_span_that_reaches_out_of_its_parent_is_refused(child_s):
+    """Its parent would have its energy taken away, and be left with less than none."""
+    parent = Span("p", 1.0, 4.0)
+    with pytest.raises(pywatt.ArgumentError, match=r"'c' .* reaches out of its parent 'p'"):
+        pywatt.attribute(STEP, [parent, Span("c", *child_s, parent)])
+
+
+def test_spans_may_come_from_a_generator_and_be_rounded_to_microseconds():
+    parent = Span("p", 1.0, 4.0)
+    spans = (parent, Span("c", 2.0, 4.000001, parent))
+    found = pywatt.attribute(STEP, (span for span in spans), method="overlap")
+    assert column(found, "energy_j") == pytest.approx([300.0, 200.0], rel=1e-4)
+
+
+def test_spans_that_follow_each_other_in_seconds_since_1970_do_not_overlap():
+    """Doubles hold such times to a quarter of a microsecond."""
+    start_s = 1.7e9 + 0.1 * np.arange(90.0)
+    spans = Spans.of([Span("a", s, s + 0.1) for s in start_s])
+    (block,) = spans.blocks()
+    assert not np.any(block.thread)
+
+
+def test_power_below_zero_is_shared_as_any_other():
+    """What is left of a power when the idle is subtracted may be."""
+    net = Trace(TIME_S, power_w=np.where(TIME_S < 5.0, -20.0, 10.0))
+    found = pywatt.attribute(net, [Span("a", 0.0, 4.0), Span("b", 6.0, 10.0)], method="overlap")
+    assert column(found, "energy_j") == pytest.approx([-80.0, 40.0], rel=1e-3)
+    assert closes(found)
 
 
 def test_characterize_tells_the_window_where_the_load_is_known():
@@ -237,6 +273,7 @@ def test_real_square_wave_against_the_meter(method):
     assert power_w == {"on": pytest.approx(188.0, rel=0.1), "off": pytest.approx(70.0, rel=0.1)}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("method", ["overlap", "time", "regression"])
 def test_a_million_spans_of_two_hundred_names_take_two_seconds(method):
     """CPU time on one core of `attribute` alone, from columns of spans."""
@@ -247,10 +284,12 @@ def test_a_million_spans_of_two_hundred_names_take_two_seconds(method):
     trace, _ = BREATHING.watch(load, edge_s[-1] + 0.5, rng)
     spans = spans_in_columns(name, edge_s[:-1], edge_s[1:], [f"layer{k}" for k in range(200)])
     model = replace(pywatt.characterize(trace), window_s=0.025, window_s_std=2e-4)
+    took_s = []
     with threadpool_limits(1):
-        began_s = time.process_time()
-        found = pywatt.attribute(trace, spans, method=method, sensor_model=model)
-        took_s = time.process_time() - began_s
-    assert took_s < 2.0
+        for _ in range(3):  # a machine that is busy with other work makes it longer only
+            began_s = time.process_time()
+            found = pywatt.attribute(trace, spans, method=method, sensor_model=model)
+            took_s.append(time.process_time() - began_s)
+    assert min(took_s) < 2.0
     assert found.method == method
     assert closes(found)

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import simulated_nvml
 
@@ -340,16 +341,21 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def cpu_time_s(command):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.alone
 @pytest.mark.parametrize("arguments", [["--version"], ["sensors"], ["run", "--", "true"]])
 def test_starts_quickly(arguments):
-    used_s = []
-    for _ in range(7):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert pywatt(*arguments).returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # CPU time, and the least of it: a machine that is busy with other things makes it longer only.
-    assert min(used_s) < 0.3
+    # Against the import of numpy, which pywatt cannot do without, on the same machine in turn; the
+    # least of each, since other work makes it longer only.
+    commands = ([*PYWATT, *arguments], [sys.executable, "-c", "import numpy"])
+    used_s, numpy_s = np.min([[cpu_time_s(command) for command in commands] for _ in range(7)], 0)
+    assert used_s < 2.5 * numpy_s
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_imports_without_a_driver():
     assert version.strip() == pywatt.__version__
 
 
+@pytest.mark.alone
 def test_import_takes_little_longer_than_numpy():
     code = (
         "import time, numpy; start = time.perf_counter(); import pywatt; "

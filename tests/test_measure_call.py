@@ -85,7 +85,8 @@ def errors_and_stds(gpus, sensor, duration_s, power_w, runs, **options):
 
 @pytest.mark.accuracy
 @pytest.mark.parametrize(
-    ("duration_s", "power_w", "most"), [(0.005, 500.0, 0.01), (200e-6, 300.0, 0.02)]
+    ("duration_s", "power_w", "most"),
+    [(0.005, 500.0, 0.01), (200e-6, 300.0, 0.02), (20e-6, 400.0, 0.02), (2.0, 400.0, 0.01)],
 )
 def test_the_truth_is_within_the_standard_deviation(gpus, duration_s, power_w, most):
     errors, stds = errors_and_stds(

@@ -133,6 +133,7 @@ def test_a_square_wave_that_goes_on_is_within_one_percent_mostly(gpus):
     assert max(abs(t.error) for t in trials) < 0.026
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("call_latency_s", [0.0, 0.001])
 def test_real_time_is_no_different(gpus, call_latency_s):

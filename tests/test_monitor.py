@@ -117,6 +117,7 @@ def test_waiting_for_a_thread_that_a_driver_holds_ends():
     assert "a read of scripted did not return within 2 s of the stop" in note
 
 
+@pytest.mark.alone
 def test_a_busy_python_thread_does_not_hold_the_sampler_up():
     """The benchmark asserts 99 %; here other processes may take the processor away."""
     ended = threading.Event()

@@ -117,6 +117,7 @@ def test_a_tool_that_could_not_be_installed_says_why(peers, monkeypatch, tmp_pat
     }
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_pywatt_answers_in_real_time(peers):
     cases = tuple(case for case in peers.CASES if "0.38 s" in case.name)

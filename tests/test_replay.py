@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import random
+import threading
 import time
 from collections import deque
 from types import SimpleNamespace
@@ -11,12 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from models import scripted
 from simulated_model import FollowedClock, Kernel, Passes, Verdict, kernels
 from torch import nn
 
 import pywatt
 from pywatt import _core
 from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.attribution.sensor_model import SensorModel
 from pywatt.modules import module_entries
 from pywatt.replay.blocks import Block, Readings
 from pywatt.replay.calls import Intercept, Repeater
@@ -231,6 +234,23 @@ def test_what_was_not_replayed_takes_the_remainder():
     assert closure.factor == pytest.approx(1.0, abs=0.01)
 
 
+def test_what_a_container_that_was_not_replayed_spends_is_not_its_containers_own():
+    """A container around a container around a leaf, each a second for itself; 1 s of 20 W each.
+
+    The middle one was not replayed: what is left of the outer one without the leaf is of both.
+    """
+    paths = CallPaths.of(
+        np.array([0, 1, 2], np.int32), np.array([-1, 0, 1], np.int32), np.ones(3, dtype=bool)
+    )
+    times = PathTimes(np.full(3, 10.0), np.array([3.0, 2.0, 1.0]), np.ones(3))
+    names = NameEnergies(np.array([6.0, math.nan, 2.0]), np.full(3, 0.01), IDLE_W, 0.0)
+    energies, closure = close(names, paths, times, 3.0, WindowEnergy(3 * 80.0, 0.1))
+    away_j = np.abs(energies.self_energy_j - 80.0)
+    assert np.all(away_j <= 2.0 * energies.self_energy_j_std)
+    assert energies.self_energy_j_std[0] > 5.0
+    assert closure.believable
+
+
 def test_time_outside_has_idle_power():
     energies, _ = closed([20.0, 10.0, 7.0], 200.0 + 8.0 * IDLE_W, duration_s=8.0)
     assert energies.outside_j == pytest.approx(3.0 * IDLE_W)
@@ -296,6 +316,13 @@ def test_other_arguments_are_other_work():
     assert not same(layer, layer, x, torch.zeros(8, 4).t())
     assert not same(layer, layer, x, x, scale=2.0)
     assert not same(Placed(0, window=4), Placed(0, window=8))
+
+
+def test_objects_that_are_gone_are_not_taken_for_those_that_came_after():
+    """What is freed leaves its id to the next one."""
+    layer = nn.Identity()
+    keys = [work_of(layer, (np.zeros(size),), {}) for size in (3, 4, 5)]
+    assert len(set(keys)) == 3
 
 
 # What a repeated call leaves as it was.
@@ -459,6 +486,62 @@ def test_a_pass_that_is_ended_early_leaves_the_models_attributes():
     assert (model.busy, model.calls) == (False, 20)
 
 
+class Threaded(nn.Module):
+    """Runs its parts in threads of its own."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x):
+        found = {}
+
+        def run(k):
+            found[k] = self.parts[k](x)
+
+        for k in range(len(self.parts)):
+            thread = threading.Thread(target=run, args=(k,))
+            thread.start()
+            thread.join()
+        return sum(found.values())
+
+
+def test_modules_in_threads_of_the_model_end_no_thread_and_are_marked(gpus, capfd):
+    """What their container waits for is no part of it: its figure holds theirs once more."""
+    clock = FollowedClock(gpus)
+    model = Threaded(Kernel(gpus, 5e-4, 200.0, clock), Kernel(gpus, 3e-4, 400.0, clock)).eval()
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    batches = [torch.zeros(1)] * 400
+    profile = pywatt.profile(model, batches, **options, budget_s=4.0, accuracy=None)
+    assert not [note for note in profile.notes if "ended early" in note]
+    assert "Traceback" not in capfd.readouterr().err
+    assert any("cannot be believed here" in note for note in profile.notes)
+    assert [layer.resolved for layer in profile.layers if layer.calls] == [False] * 3
+
+
+class LazyKernel(nn.modules.lazy.LazyModuleMixin, Kernel):
+    """A kernel whose parameter has no shape before its first call."""
+
+    cls_to_become = Kernel
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.weight = nn.UninitializedParameter()
+
+    def initialize_parameters(self, x):
+        if self.has_uninitialized_params():
+            self.weight.materialize((1,))
+            nn.init.ones_(self.weight)
+
+
+def test_lazy_modules_are_replayed_once_a_pass_has_made_them(gpus):
+    clock = FollowedClock(gpus)
+    model = nn.Sequential(LazyKernel(gpus, 5e-4, 200.0, clock)).eval()
+    options = {"warmup": 1, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    profile = pywatt.profile(model, [torch.zeros(1, 2)] * 400, **options, budget_s=3.0)
+    assert profile.method == "replay", profile.notes
+
+
 @pytest.mark.parametrize("method", ["auto", "replay"])
 def test_a_run_that_trains_is_not_replayed(method):
     def trained(method):
@@ -466,13 +549,16 @@ def test_a_run_that_trains_is_not_replayed(method):
         model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
 
+        clock = pywatt.ScriptedClock()
+
         def step(model, batch):
             optimizer.zero_grad()
             model(batch).sum().backward()
             optimizer.step()
+            clock.advance(1e-3)
 
-        batches = [torch.ones(2, 4)] * 5
-        found = pywatt.profile(model, batches, forward=step, warmup=0, method=method, budget_s=0.5)
+        options = scripted(clock=clock, warmup=0, method=method, budget_s=0.5, repeat=False)
+        found = pywatt.profile(model, [torch.ones(2, 4)] * 5, forward=step, **options)
         return found, [(p.detach().clone(), p.grad) for p in model.parameters()]
 
     (profile, left), (_, expected) = trained(method), trained("time")
@@ -633,6 +719,20 @@ def test_a_budget_for_nothing_is_kept_and_said(gpus):
     assert clock.now_s() - begin_s < 2.0
 
 
+def test_a_pass_longer_than_the_budget_is_ended_within_it(gpus):
+    clock = FollowedClock(gpus)
+    model = nn.Sequential(*(Kernel(gpus, 0.01, 300.0, clock) for _ in range(200))).eval()
+    begin_s = clock.now_s()
+    profile = pywatt.profile(
+        *(model, Passes(model, 4.0)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": "replay", "budget_s": 0.5, "clock": clock},
+    )
+    assert any("nothing could be replayed within budget_s=0.5" in n for n in profile.notes)
+    # The run takes 4 s, and there is idle before and after it.
+    assert clock.now_s() - begin_s < 4.0 + 0.5 + 1.0
+    assert profile.method == "time"
+
+
 def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):
     clock = FollowedClock(gpus)
     model = kernels(gpus, 4, clock=clock)
@@ -652,11 +752,75 @@ def test_a_sensor_that_is_lost_in_replay_ends_it_and_is_told(gpus):
     assert profile.energy_j is not None
 
 
+def later_power_is_triple(gpus, method):
+    """Profile kernels of 0.1 to 0.3 ms that draw three times as much once the run is over."""
+    clock = FollowedClock(gpus)
+    over_s = clock.now_s() + 1.5
+    drift = lambda time_s: 1.0 if time_s < over_s else 3.0  # noqa: E731
+    powers_w = (150.0, 250.0, 200.0)
+    model = nn.Sequential(
+        *(Kernel(gpus, 1e-4 * (k + 1), w, clock, drift) for k, w in enumerate(powers_w))
+    )
+    return pywatt.profile(
+        *(model.eval(), Passes(model, 1.0)),
+        **{"warmup": 0, "sensors": "nvml:0", "method": method, "budget_s": 4.0, "clock": clock},
+    )
+
+
+@pytest.mark.parametrize("method", ["auto", "replay"])
+def test_rows_of_a_replay_that_is_not_believed_are_marked(gpus, method):
+    profile = later_power_is_triple(gpus, method)
+    assert profile.method == {"auto": "time", "replay": "replay"}[method]
+    assert any("replay's figures cannot be believed here" in note for note in profile.notes)
+    rows = [layer for layer in profile.layers if layer.calls and layer.name]
+    assert [layer.resolved for layer in rows] == [False] * 3
+    assert str(profile).count("†") == 3 + 1 + 1  # the rows, the model itself and what it means
+
+
 def test_a_replay_that_the_run_contradicts_is_not_believed():
     energies, closure = closed([40.0, 20.0, 14.0], 200.0 + 5.0 * IDLE_W)
     assert np.sum(energies.self_energy_j) + energies.outside_j == pytest.approx(500.0)
     assert closure.factor == pytest.approx(500.0 / 700.0)
     assert np.all(energies.self_energy_j_std > 0.15 * energies.self_energy_j)
+
+
+KNOWN = SensorModel(
+    *(None, 0.001), window_s=0.025, window_s_std=2e-4, delay_s=0.0, delay_s_std=2e-4
+)
+
+
+def test_a_known_sensor_need_not_be_probed(gpus):
+    """Where there is no counter, to find out how the sensor averages takes half of this budget."""
+    gpus.configure(has_counter=0)
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 4, clock=clock, seed=3)
+    passes = Passes(model, 2.0)
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "replay", "clock": clock}
+    profile = pywatt.profile(
+        *(model, passes), **options, budget_s=4.0, sensor_models={"nvml:0": KNOWN}
+    )
+    verdict = Verdict.of(profile, passes)
+    assert verdict.misattributed < 0.003, str(verdict)
+
+
+def test_a_known_sensor_tells_how_many_modules_there_are_for_regression(gpus):
+    """Of many modules the run itself cannot tell what the sensor averages."""
+    clock = FollowedClock(gpus)
+    model = kernels(gpus, 40, clock=clock)
+    options = {"warmup": 0, "sensors": "nvml:0", "method": "regression", "clock": clock}
+    unknown = pywatt.profile(model, Passes(model, 3.0), **options)
+    known = pywatt.profile(model, Passes(model, 3.0), **options, sensor_models={"nvml:0": KNOWN})
+    assert unknown.method == "time"
+    assert any("cannot tell window and delay" in note for note in unknown.notes)
+    assert known.method == "regression"
+
+
+def test_models_of_sensors_that_are_not_read_are_refused(gpus):
+    known = SensorModel(None, 0.001)
+    with pytest.raises(pywatt.ArgumentError, match="'nvml:7', but what is read is nvml:0"):
+        pywatt.Profiler(nn.Identity(), sensors="nvml:0", sensor_models={"nvml:7": known})
+    with pytest.raises(pywatt.ArgumentError, match=r"what pywatt\.characterize tells"):
+        pywatt.Profiler(nn.Identity(), sensors="nvml:0", sensor_models={"nvml:0": 0.025})
 
 
 def test_equal_layers_of_a_model_are_replayed_together(gpus):

@@ -4,86 +4,26 @@ Power every 100 ms over the 25 ms before it, and a counter that moves every 100 
 their own: what happens within an interval of 100 ms shows in its sum only.
 """
 
-import random
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
-from boxcar_meter import phases, real_trace
-from simulated_model import IDLE_W, FollowedClock
+from boxcar_meter import A100_GAIN, meter_energy_j, real_trace
+from short_windows import (
+    PHASES,
+    Figures,
+    block,
+    blocks,
+    clock_of,
+    named_windows,
+    separate_blocks,
+)
+from simulated_model import IDLE_W
 
 import pywatt
 from pywatt import Span
 
-PHASES = range(20)
-
 # Kernels of a millisecond or so, of which none keeps the window's or the sensor's period.
 MIXED = [(0.0011, 650.0), (0.0008, 200.0)]
 DUTY = [(0.27, 300.0), (0.03, 100.0)]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Energies with their deviations, beside the truth, each of shape (windows,)."""
-
-    energy_j: np.ndarray
-    std_j: np.ndarray
-    truth_j: np.ndarray
-
-    @classmethod
-    def of(cls, gpus, found):
-        """Found is (energy_j, energy_j_std, start_s, end_s) of each window."""
-        energy_j, std_j, start_s, end_s = np.array(found).T
-        truth_j = [gpus.true_energy_j(*edges) for edges in zip(start_s, end_s, strict=True)]
-        return cls(energy_j, std_j, np.array(truth_j))
-
-    @property
-    def errors(self):
-        return np.abs(self.energy_j / self.truth_j - 1.0)
-
-    @property
-    def deviations(self):
-        return np.abs(self.energy_j - self.truth_j) / self.std_j
-
-    def __str__(self):
-        return (
-            f"median {np.median(self.errors):.2%}, worst {np.max(self.errors):.2%}, "
-            f"{np.max(self.deviations):.1f} standard deviations at most, "
-            f"of {np.median(self.std_j / self.truth_j):.2%}"
-        )
-
-
-def clock_of(gpus, seed, **meter):
-    """A scripted clock, and a GPU whose sensors have phases of their own to it."""
-    phase = random.Random(seed).random
-    gpus.reset()
-    phases_s = {"phase_s": 0.1 * phase(), "counter_phase_s": 0.1 * phase()}
-    gpus.configure(**(phases_s | meter))
-    return FollowedClock(gpus)
-
-
-def named_windows(gpus, clock, count, duration_s):
-    edges = []
-    with pywatt.measure(sensors="nvml:0", clock=clock) as m:
-        for i in range(count):
-            start_s = clock.now_s()
-            with pywatt.window(str(i)):
-                clock.advance(duration_s)
-            edges.append((start_s, clock.now_s()))
-    clock.advance(0.3)
-    rows = zip(m.windows, edges, strict=True)
-    return Figures.of(gpus, [(w.energy_j, w.energy_j_std, *edge) for w, edge in rows])
-
-
-def separate_blocks(gpus, clock, count, duration_s):
-    blocks = []
-    for _ in range(count):
-        start_s = clock.now_s()
-        with pywatt.measure(sensors="nvml:0", clock=clock) as m:
-            clock.advance(duration_s)
-        blocks.append((m, start_s, clock.now_s()))
-    clock.advance(0.3)
-    return Figures.of(gpus, [(m.energy_j, m.energy_j_std, *edge) for m, *edge in blocks])
 
 
 @pytest.mark.parametrize("windows", [named_windows, separate_blocks])
@@ -113,29 +53,6 @@ def test_windows_of_200_ms_back_to_back_are_within_half_a_percent(gpus, windows,
     found = windows(gpus, clock, 30, 0.2)
     assert np.median(found.errors) <= 0.005, found
     assert np.max(found.deviations) <= 3.0, found
-
-
-def block(gpus, clock, steps, duration_s, *, then=((1.0, IDLE_W),), **options):
-    """Measure a block whose load begins and ends with it."""
-    with pywatt.measure(sensors="nvml:0", clock=clock, **options) as m:
-        start_s = clock.now_s()
-        gpus.play(steps, start_s=start_s, repeat=True)
-        gpus.play(then, start_s=start_s + duration_s, repeat=True)
-        clock.advance(duration_s)
-    if not options:
-        clock.advance(0.3)
-    return m, start_s
-
-
-def blocks(gpus, steps, duration_s, **options):
-    found = []
-    for seed in PHASES:
-        clock = clock_of(gpus, seed)
-        clock.advance(0.5 + 0.1 * random.Random(seed).random())
-        m, start_s = block(gpus, clock, steps, duration_s, **options)
-        truth_j = gpus.true_energy_j(start_s, start_s + duration_s)
-        found.append((m.energy_j, m.energy_j_std, truth_j))
-    return Figures(*np.array(found).T)
 
 
 @pytest.mark.parametrize(
@@ -183,13 +100,6 @@ def test_a_burst_that_is_not_waited_for_is_unsure_and_says_what_helps(gpus):
         assert abs(m.energy_j - truth_j) <= 2.0 * m.energy_j_std
         assert m.energy_j_std > 0.2 * m.energy_j
         assert "below the sensor's resolution; repeat with measure_call" in m.notes[-1]
-
-
-def test_a_burst_that_no_reading_saw_is_as_unsure_as_it_is_large(gpus):
-    clock = clock_of(gpus, 0, has_counter=0, phase_s=0.05)
-    m, _ = block(gpus, clock, [(1.0, 500.0)], 0.005)
-    assert m.energy_j_std >= m.energy_j > 0.0
-    assert any("below the sensor's resolution" in note for note in m.notes)
 
 
 def test_the_wait_is_not_in_the_duration(gpus):
@@ -244,15 +154,6 @@ def test_a_window_of_no_time_has_no_energy(gpus):
     assert m.windows[0].energy_j == 0.0
 
 
-# What the card shows of the meter's watts while the load of a100_rise is on.
-A100_GAIN = 0.948
-
-
-def meter_energy_j(recorded, start_s, end_s):
-    time_s, power_w = recorded["meter_time_s"], recorded["meter_power_w"].astype(np.float64)
-    return float(pywatt.Trace(time_s=time_s, power_w=power_w).integrate(start_s, end_s))
-
-
 @pytest.mark.parametrize("duration_s", [0.1, 0.3, 1.0])
 def test_real_a100_from_the_onset_of_its_load(duration_s):
     trace, recorded = real_trace("a100_rise")
@@ -263,21 +164,6 @@ def test_real_a100_from_the_onset_of_its_load(duration_s):
     assert abs(away_j) <= 2.0 * found.energy_j_std
     if duration_s >= 0.3:
         assert abs(away_j) <= 0.1 * truth_j
-
-
-@pytest.mark.parametrize("duration_s", [0.3, 1.0])
-def test_real_a100_whose_load_keeps_nearly_the_sensors_period(duration_s):
-    """The first readings all see the load on. Only its phases, over the whole trace, tell more."""
-    trace, recorded = real_trace("a100_square")
-    edge_s = recorded["load_edge_s"]
-    found = pywatt.attribute(trace, phases(edge_s), method="regression")
-    on_s, off_s = (
-        np.sum(np.diff(np.clip(edge_s, edge_s[0], edge_s[0] + duration_s))[k::2]) for k in (0, 1)
-    )
-    power_w = {row.name: row.power_w for row in found.rows}
-    energy_j = power_w["on"] * on_s + power_w["off"] * off_s
-    truth_j = meter_energy_j(recorded, edge_s[0], edge_s[0] + duration_s)
-    assert energy_j / A100_GAIN == pytest.approx(truth_j, rel=0.1)
 
 
 @pytest.mark.accuracy

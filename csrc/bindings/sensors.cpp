@@ -143,7 +143,8 @@ void register_sensors(py::module_& m) {
       .def_readonly("resolution", &Channel::resolution)
       .def_readonly("contained_in", &Channel::contained_in)
       .def_readonly("note", &Channel::note)
-      .def_readonly("update_period_s", &Channel::update_period_s);
+      .def_readonly("update_period_s", &Channel::update_period_s)
+      .def_readonly("power_limit_w", &Channel::power_limit_w);
 
   py::class_<Sensor, std::shared_ptr<Sensor>>(m, "Sensor")
       .def_property_readonly("name", &Sensor::name)

@@ -166,6 +166,7 @@ std::shared_ptr<NvmlLibrary> NvmlLibrary::open(const std::string& path) {
   resolve(handle, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", library->device_of_mig);
   resolve(handle, "nvmlDeviceGetFieldValues", library->field_values);
   resolve(handle, "nvmlDeviceGetPowerUsage", library->power_usage);
+  resolve(handle, "nvmlDeviceGetEnforcedPowerLimit", library->power_limit);
   resolve(handle, "nvmlDeviceGetTotalEnergyConsumption", library->total_energy);
 
   nvmlReturn_t code = NVML_SUCCESS;

@@ -148,6 +148,14 @@ struct NvmlSensor::Impl {
     return {code, static_cast<double>(millijoules)};
   }
 
+  /// Most power that the card keeps itself to, in W; NaN where the driver does not tell.
+  double power_limit_w() const {
+    unsigned int milliwatts = 0;
+    const bool told = library->power_limit != nullptr &&
+                      insist([&] { return library->power_limit(card, &milliwatts); }) == NVML_SUCCESS;
+    return told ? milliwatts / 1000.0 : std::numeric_limits<double>::quiet_NaN();
+  }
+
   Answer try_source(const Source& source, Kind kind) const {
     if (source.field == 0) return call(kind);
     if (library->field_values == nullptr) return {NVML_ERROR_FUNCTION_NOT_FOUND, 0.0};
@@ -207,6 +215,7 @@ NvmlSensor::NvmlSensor(std::string name, const std::string& device, const std::s
 
   channel.name = impl.name;
   channel.domain = "gpu";
+  channel.power_limit_w = impl.power_limit_w();
   if (impl.offer(power_sources, channel)) impl.power_source = impl.inputs.back().source.label;
 
   channel.name = impl.name + "/energy";
@@ -216,6 +225,7 @@ NvmlSensor::NvmlSensor(std::string name, const std::string& device, const std::s
   channel.name = impl.name + "/module";
   channel.kind = Kind::power;
   channel.domain = "module";
+  channel.power_limit_w = std::numeric_limits<double>::quiet_NaN();  // the limit is the GPU's
   if (impl.offer(module_sources, channel)) {
     for (Channel& other : impl.channels) {
       if (other.domain == "gpu") other.contained_in = channel.name;

@@ -14,6 +14,7 @@ TEST(power_and_energy_come_from_one_call) {
   for (const auto& channel : sensor->channels()) {
     CHECK(channel.domain == "gpu" && !channel.estimated && channel.resolution == 0.001);
     CHECK(channel.contained_in.empty() && channel.note.empty());
+    CHECK_NEAR(channel.power_limit_w, 700.0, 1e-9);
   }
 
   const auto before = calls("nvmlDeviceGetFieldValues");

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,6 @@ from pywatt.attribution.lattice import is_fine, update_period_s
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
 from pywatt.attribution.sensor_model import SensorModel, characterize
 from pywatt.attribution.source import Source
-from pywatt.attribution.update_lattice import update_lattice
 from pywatt.spans import Spans
 from pywatt.trace import Trace
 
@@ -59,7 +58,7 @@ class Case:
         """How the sensor of `shape` sees; its lattice is always that of these readings."""
         if self.known_model is None or not self.known_model.window_s:
             return characterize(self.shape, self.spans)
-        return replace(self.known_model, lattice=update_lattice(self.shape))
+        return self.known_model.in_trace(self.shape)
 
     @cached_property
     def resolved_s(self) -> float | None:

@@ -15,6 +15,13 @@ from pywatt.attribution.result import WindowEnergy
 
 FloatArray = npt.NDArray[np.float64]
 
+# A load of pieces that come again and again does not wander off the line between two moments at
+# which its energy is known: it swings around it. An interval's energy varies by the difference of
+# two swings, and at an edge in it the energy is off by one and half of two others: this share of
+# that variance. It takes so much of an interval to get there.
+SWING_VAR = 0.75
+SWING_SHARE = 0.05
+
 # No load is steadier than this, one standard deviation as a share of its power.
 STEADY_STD = 0.005
 
@@ -29,6 +36,10 @@ PRIOR_ELSEWHERE = 0.3
 
 # How much a window's own power differs between its parts in two intervals, as a share of itself.
 OWN_SPREAD = 0.3
+
+# In no part of an interval does a device draw less than this share of its mean: few idle below a
+# tenth of their limit.
+LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,28 @@ def part_of_interval(
     at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
     Phys. 83, 1989).
     """
+    part_j, std_j = _first_part(step_j, step_s, into_s, before, after)
+    return bounded(part_j, step_j, into_s / step_s), std_j
+
+
+def bounded(energy_j: float, whole_j: float, share: float) -> float:
+    """Energy of a part of some intervals, kept to what it can be: error and deviation only shrink.
+
+    No power is below zero, nor a part more than the whole; and none of either side is without any.
+
+    Args:
+        energy_j: what the part was found to have.
+        whole_j: energy of the intervals.
+        share: of their time that is the part's.
+    """
+    least_j = LEAST_SHARE * max(whole_j, 0.0)
+    return min(max(energy_j, least_j * share), whole_j - least_j * (1.0 - share))
+
+
+def _first_part(
+    step_j: float, step_s: float, into_s: float, before: Level | None, after: Level | None
+) -> tuple[float, float]:
+    """As `part_of_interval`, but not bounded by what the interval holds."""
     rest_s = step_s - into_s
     linear_j = step_j * into_s / step_s
     if before is None and after is None:
@@ -97,6 +130,8 @@ def part_of_interval(
     missing_j = step_j - before.power_w * into_s - after.power_w * rest_s
     at_edge_j = before.power_w * into_s + (missing_j * first_var / var if var > 0 else 0.0)
     at_edge_var = first_var * rest_var / var if var > 0 else 0.0
+    if not distinct:
+        at_edge_var = max(at_edge_var, swing_var(alike_std_w, step_s, min(into_s, rest_s)))
     at_edge_fit = 0.0
     if var > 0:
         at_edge_fit = prior * np.exp(-(missing_j**2) / (2 * var)) / np.sqrt(2 * np.pi * var)
@@ -119,6 +154,18 @@ def part_of_interval(
     var_j = share * at_edge_var + (1.0 - share) * min(first_var, rest_var)
     var_j += share * (1.0 - share) * (at_edge_j - elsewhere_j) ** 2
     return float(part_j), float(np.sqrt(var_j))
+
+
+def swing_var(std_w: float, step_s: float, away_s: float) -> float:
+    """Variance of the energy up to a moment within an interval, under a load that goes on.
+
+    Args:
+        std_w: one standard deviation of the power of an interval.
+        step_s: length of the interval.
+        away_s: from the moment to the nearer end of the interval.
+    """
+    reached = min(1.0, away_s / (SWING_SHARE * step_s))
+    return SWING_VAR * (std_w * step_s) ** 2 * reached
 
 
 def short_window(
@@ -175,6 +222,11 @@ def short_window(
     itself = _given_intervals(own, mean_j, in_interval, interval_j, inside)
     elsewhere = _given_intervals(anywhere, mean_j, in_interval, interval_j, inside)
     # That something else happened is as likely whatever it was: its evidence is that of `own`.
+    swings = sum(
+        swing_var(alike_std_w, interval_s, min(outside, inside_s[k]))
+        for outside, k in zip(outside_s, (0, -1), strict=True)
+    )
+    through = through[0], max(through[1], swings), through[2]
     log = np.array([np.log(1.0 - differs) + through[2], np.log(differs) + itself[2]])
     weight = np.exp(log - np.max(log))
     weight /= np.sum(weight)
@@ -182,7 +234,9 @@ def short_window(
     found = list(zip(shares, (through, itself, elsewhere), strict=True))
     energy_j = sum(share * each[0] for share, each in found)
     var = sum(share * (each[1] + (each[0] - energy_j) ** 2) for share, each in found)
-    return WindowEnergy(float(energy_j), float(np.sqrt(var)))
+    share = float(np.sum(inside_s) / np.sum(cell_s))
+    energy_j = bounded(float(energy_j), float(np.sum(interval_j)), share)
+    return WindowEnergy(energy_j, float(np.sqrt(var)))
 
 
 def _given_intervals(

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution.change_instants import ChangeInstants
-from pywatt.attribution.edge import STEADY_STD, Level, part_of_interval, short_window
+from pywatt.attribution.edge import STEADY_STD, Level, bounded, part_of_interval, short_window
 from pywatt.attribution.result import WindowEnergy
+from pywatt.attribution.unseen import Unseen
 from pywatt.attribution.update_lattice import rough_period_s
 from pywatt.trace import Trace
 
@@ -86,7 +87,7 @@ class LatticeCurve:
         timing_s: one standard deviation of each.
         energy_j: energy up to each.
         step_s: time from one of the moments to the next.
-        unseen_std_w: standard deviation of the mean power of one interval; 0 for a counter.
+        unseen: what a power sensor did not see of the intervals; None for a counter.
         resolution_j: smallest step of the energy.
         reading_s: when power was read beside; empty where it was not.
         reading_w: what was read then.
@@ -97,7 +98,7 @@ class LatticeCurve:
     timing_s: FloatArray
     energy_j: FloatArray
     step_s: float
-    unseen_std_w: float
+    unseen: Unseen | None
     resolution_j: float
     reading_s: FloatArray
     reading_w: FloatArray
@@ -125,14 +126,11 @@ class LatticeCurve:
             found = self._short(start_s, end_s, first, last)
         else:
             found = self._between_edges(start_s, end_s, first, last)
-        # Intervals whose mean is not known exactly err independently of one another.
-        duration_s = end_s - start_s
-        unseen_std = self.unseen_std_w * float(np.sqrt(duration_s * self.step_s))
-        if self.unseen_std_w > 0.0 and duration_s < self.step_s:
-            # Perhaps no reading has seen it: then it can be anything up to what others were.
-            unseen_std = max(unseen_std, float(np.max(self.reading_w)) * duration_s)
+        unseen_j = 0.0
+        if self.unseen is not None:
+            unseen_j = self.unseen.std_j(found.energy_j, end_s - start_s)
         resolution_std = self.resolution_j / np.sqrt(6.0)
-        std_j = np.hypot(found.energy_j_std, np.hypot(unseen_std, resolution_std))
+        std_j = np.hypot(found.energy_j_std, np.hypot(unseen_j, resolution_std))
         return WindowEnergy(found.energy_j, float(std_j))
 
     @property
@@ -186,8 +184,11 @@ class LatticeCurve:
         spread_var = np.sum((idle_w - level_w[:, None]) ** 2) / (2 * (QUIET_INTERVALS - 1))
         var = spread_var * np.sum(outside_s * self.step_s + outside_s**2 / QUIET_INTERVALS)
         timing_j = level_w * self.timing_s[[first, last + 1]]
-        energy_j = self.energy_j[last + 1] - self.energy_j[first] - level_w @ outside_s
-        return WindowEnergy(float(energy_j), float(np.sqrt(var + timing_j @ timing_j)))
+        whole_j = float(self.energy_j[last + 1] - self.energy_j[first])
+        std_j = float(np.sqrt(var + timing_j @ timing_j))
+        share = (end_s - start_s) / float(self.time_s[last + 1] - self.time_s[first])
+        energy_j = bounded(whole_j - float(level_w @ outside_s), whole_j, share)
+        return WindowEnergy(energy_j, std_j)
 
     def _at(self, time_s: float, since: int, until: int) -> tuple[float, float]:
         """Energy up to a moment, and its deviation; from intervals since and before others."""
@@ -292,7 +293,7 @@ def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
             return None
         ends_s, none = counter.time_s[[0, -1]], np.zeros(2)
         return LatticeCurve(
-            ends_s, none, none, counter.duration_s, 0.0, resolution_j, reading_s, reading_w
+            ends_s, none, none, counter.duration_s, None, resolution_j, reading_s, reading_w
         )
     # One or two moves: nothing says how long before them the first reading was published.
     period_s = update_period_s(counter) or float(counter.changed_s[-1] - counter.start_s) / moves
@@ -302,7 +303,7 @@ def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
         instants.std_s,
         counter.run_value - counter.run_value[0],
         period_s,
-        0.0,
+        None,
         resolution_j,
         reading_s,
         reading_w,
@@ -328,15 +329,12 @@ def power_curve(power: Trace) -> LatticeCurve | None:
     times_s = np.interp(np.arange(first[-1] + 1), first, begins_s)
     values_w = np.repeat(power.run_value, periods)
     energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * values_w)))
-    # How much of each period a value is the mean of is not known: it may be a small part.
-    mean_w = np.average(values_w, weights=np.diff(times_s))
-    unseen_w = np.sqrt(np.average((values_w - mean_w) ** 2, weights=np.diff(times_s)))
     return LatticeCurve(
         times_s,
         np.full(len(times_s), period_s / np.sqrt(12.0)),
         energy_j,
         period_s,
-        float(unseen_w),
+        Unseen.of(power, values_w, np.diff(times_s)),
         0.0,
         power.run_first_s,
         power.run_value,

@@ -52,7 +52,7 @@ def _cut(case: Case, period_s: float) -> PathEnergies:
     inside_s = max(start_s, trace.start_s), min(end_s, trace.end_s)
     shape = Shape(trace.time_s, trace.power_w, trace.energy_j, *inside_s)
     seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
-    scale = total.energy_j / seen_j if seen_j > 0 else 0.0
+    scale = total.energy_j / seen_j if seen_j != 0 else 0.0
     knots = _every_second_update(trace, period_s)
     coarse = Shape(trace.time_s[knots], None, trace.energy_j[knots], *inside_s)
     own_j, own_of_coarse_j = (own * scale for own in self_energies(spans, shape, coarse))
@@ -67,7 +67,7 @@ def _cut(case: Case, period_s: float) -> PathEnergies:
     nested = spans.paths.nearest >= 0
     np.add.at(own_edges, spans.paths.nearest[nested], edges[nested])
     outer_edges = np.array([np.sum(edges[~nested])])
-    relative_std = total.energy_j_std / total.energy_j if total.energy_j > 0 else 0.0
+    relative_std = total.energy_j_std / abs(total.energy_j) if total.energy_j != 0 else 0.0
 
     def std(edges: FloatArray, leak_j: FloatArray, energy_j: FloatArray) -> FloatArray:
         edges_j = np.hypot(np.hypot(leak_j, edges * lag_j), np.sqrt(edges) * noise_j)

@@ -87,8 +87,8 @@ def attribute(
             found in this trace, if it can be.
 
     Raises:
-        ArgumentError: no spans, spans that end before they start, or traces that are not one power
-            and one counter.
+        ArgumentError: no spans, spans that end before they start or reach out of their parents, or
+            traces that are not one power and one counter.
         AttributionError: a method that is not known.
         CoverageError: the trace does not reach from the first span to the last.
     """
@@ -119,7 +119,7 @@ def attribute(
 
 
 def _columns(spans: Sequence[Span] | Spans) -> Spans:
-    return spans if isinstance(spans, Spans) else Spans.of(spans)
+    return spans if isinstance(spans, Spans) else Spans.of(tuple(spans))
 
 
 def _reach(spans: Spans) -> tuple[float, float]:
@@ -135,6 +135,8 @@ def _source(trace: Trace | Iterable[Trace] | Mapping[str, Trace]) -> Source:
     if isinstance(trace, Trace):
         return Source.of(_timed(trace))
     traces = list(trace.values() if isinstance(trace, Mapping) else trace)
+    if not all(isinstance(each, Trace) for each in traces):
+        raise ArgumentError(f"give traces of one source as pywatt.Trace, not {trace!r:.80}")
     powers = [_timed(each) for each in traces if each.power_w is not None]
     counters = [_timed(each) for each in traces if each.power_w is None]
     if not traces or len(powers) > 1 or len(counters) > 1:

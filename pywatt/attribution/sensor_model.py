@@ -93,6 +93,10 @@ class SensorModel:
         """Standard deviation of the time between two updates."""
         return None if self.lattice is None else self.lattice.jitter_s
 
+    def in_trace(self, trace: Trace) -> SensorModel:
+        """The same sensor in other readings, whose instants are their own."""
+        return replace(self, lattice=update_lattice(trace))
+
     @property
     def updates_s(self) -> FloatArray:
         """When readings were published, shape (n,)."""
@@ -220,13 +224,13 @@ def _search(
         weight /= np.sum(weight)
         window_s, window_std = _moments(weight @ np.ones(len(delays)), windows * step_s)
         delay_s, delay_std = _moments(np.ones(len(windows)) @ weight, delays * step_s)
-        explained = 1.0 - float(squares[row, column]) / variance if variance > 0 else 0.0
+        left = float(squares[row, column]) / variance if variance > 0 else 1.0
         beside = windows[min(row + 1, len(windows) - 1)] - windows[max(row - 1, 0)]
         half_window_s = max(beside * step_s, 4 * window_std)
         half_delay_s = max(2 * (delays[1] - delays[0]) * step_s, 4 * delay_std)
         finer_s = step_s / REFINE
         if finer_s < FINEST_STEP * period_s or max(half_window_s, half_delay_s) > 2 * period_s:
-            return _WindowFit(window_s, window_std, delay_s, delay_std, explained)
+            return _WindowFit(window_s, window_std, delay_s, delay_std, max(0.0, 1.0 - left))
         windows = _around(windows[row] * step_s, half_window_s, finer_s)
         windows = windows[windows > 0]
         delays = _around(delays[column] * step_s, half_delay_s, finer_s)

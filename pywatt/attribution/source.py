@@ -16,7 +16,8 @@ from pywatt.attribution.lattice import (
     poll_period_s,
     power_curve,
 )
-from pywatt.attribution.result import WindowEnergy
+from pywatt.attribution.result import SpanEnergy, WindowEnergy
+from pywatt.attribution.unseen import any_power_std_w, most_power_w
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
 
@@ -219,15 +220,29 @@ def unresolved(
 ) -> Iterator[str]:
     """Say which sources do not resolve a window: it is too short to be told from what is around."""
     for source in sources:
-        known = source.known_energy(start_s, end_s)
-        step_s = known.step_s if isinstance(known, LatticeCurve) else UNKNOWN_DELAY_S
-        if isinstance(known, Trace) or end_s - start_s >= 2.0 * step_s:
-            continue
         found = window_energy(source, start_s, end_s, quiet=quiet)
-        if found is not None and found.energy_j_std > MAX_UNRESOLVED_STD * abs(found.energy_j):
+        if not resolves(source, start_s, end_s, found):
+            advice = "; repeat with measure_call"
+            if source.counter is not None and not quiet:
+                advice += ", or wait for idle around it with quiet=True"
             short = f"{source.name}: {(end_s - start_s) * 1e3:.3g} ms"
-            advice = "" if quiet else ", or wait for idle around it with quiet=True"
-            yield f"{short} is below the sensor's resolution; repeat with measure_call{advice}"
+            yield f"{short} is below the sensor's resolution{advice}"
+
+
+def resolves(source: Source, start_s: float, end_s: float, found: WindowEnergy | None) -> bool:
+    """Tell whether a window is long enough for a source, or known all the same, or not at all."""
+    known = source.known_energy(start_s, end_s)
+    step_s = known.step_s if isinstance(known, LatticeCurve) else UNKNOWN_DELAY_S
+    if isinstance(known, Trace) or end_s - start_s >= 2.0 * step_s:
+        return True
+    return found is None or not is_unsure(found)
+
+
+def is_unsure(found: WindowEnergy | SpanEnergy) -> bool:
+    """Tell whether an energy is so little known that its figure alone would mislead."""
+    if found.energy_j is None or found.energy_j_std is None:
+        return False
+    return found.energy_j_std > MAX_UNRESOLVED_STD * abs(found.energy_j)
 
 
 def disagreement(source: Source, start_s: float, end_s: float) -> str | None:
@@ -272,9 +287,9 @@ def _unknown_delay_window(power: Trace, start_s: float, end_s: float) -> WindowE
     """Energy from a power that moved too seldom to tell how far behind it is."""
     polled = _fine_window(power, start_s, end_s)
     delay_j = float(np.ptp(power.run_value)) * UNKNOWN_DELAY_S / np.sqrt(3.0)
-    if end_s - start_s < UNKNOWN_DELAY_S:
-        # Perhaps no reading has seen it.
-        delay_j = max(delay_j, float(np.max(power.run_value)) * (end_s - start_s))
+    if 0.0 < end_s - start_s < UNKNOWN_DELAY_S:  # perhaps no reading has seen it
+        any_w = any_power_std_w(polled.energy_j / (end_s - start_s), most_power_w(power))
+        delay_j = max(delay_j, any_w * (end_s - start_s))
     return WindowEnergy(polled.energy_j, float(np.hypot(polled.energy_j_std, delay_j)))
 
 

@@ -156,7 +156,7 @@ def rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
     gaps_s, slack_s = gaps_s[sharp][:JITTER_STEPS], slack_s[sharp][:JITTER_STEPS]
     short_s = float(np.quantile(gaps_s, 0.1))
     tried_s = short_s * np.geomspace(1.3, 1.0 / MAX_REPEATS, ROUGH_PERIODS)
-    fits = np.array([_is_period(period_s, gaps_s, slack_s) for period_s in tried_s])
+    fits = _are_periods(tried_s, gaps_s, slack_s)
     if not np.any(fits):
         return None
     first = int(np.argmax(fits))
@@ -164,13 +164,18 @@ def rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
     return float(np.mean(tried_s[first:last]))
 
 
-def _is_period(period_s: float, gaps_s: FloatArray, slack_s: FloatArray) -> bool:
-    """Tell whether nine in ten gaps, of those short enough to tell, are whole multiples."""
-    near = gaps_s < MAX_REPEATS * period_s
-    if np.count_nonzero(near) < max(MIN_CHANGES - 1, len(gaps_s) / 4):
-        return False
-    away_s = np.abs(gaps_s - np.maximum(1.0, np.round(gaps_s / period_s)) * period_s)
-    return bool(np.mean((away_s <= slack_s + 0.05 * period_s)[near]) >= 0.9)
+def _are_periods(
+    tried_s: FloatArray, gaps_s: FloatArray, slack_s: FloatArray
+) -> npt.NDArray[np.bool_]:
+    """Of which periods nine in ten gaps, of those short enough to tell, are whole multiples."""
+    tried_s = tried_s[:, None]
+    near = gaps_s < MAX_REPEATS * tried_s
+    away_s = np.abs(gaps_s - np.maximum(1.0, np.round(gaps_s / tried_s)) * tried_s)
+    whole = near & (away_s <= slack_s + 0.05 * tried_s)
+    near_gaps = np.count_nonzero(near, axis=1)
+    enough = near_gaps >= max(MIN_CHANGES - 1, len(gaps_s) / 4)
+    fits: npt.NDArray[np.bool_] = np.count_nonzero(whole, axis=1) >= 0.9 * near_gaps
+    return enough & fits
 
 
 def _count_steps(middle_s: FloatArray, period_s: float) -> tuple[IntArray, float]:

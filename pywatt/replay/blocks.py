@@ -13,7 +13,6 @@ from pywatt.attribution.sensor_model import SensorModel
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Work of what runs between the blocks, of which nothing is asked; so is all work below 0.
 PASSES = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -33,6 +34,12 @@ class Enough(BaseException):
     """Ends a pass once what it was made for is done; no model catches it by mistake."""
 
 
+def end_pass(thread: int) -> None:
+    """End a pass that runs in a thread; one of the model's own would only lose its result."""
+    if threading.get_ident() == thread:
+        raise Enough
+
+
 class Intercept:
     """Sees the calls of a module with their arguments, before they run.
 
@@ -41,10 +48,8 @@ class Intercept:
     """
 
     def __init__(self, entry: ModuleEntry, seen: Seen) -> None:
-        self._home = entry.module.__dict__
+        self._module, self._home = entry.module, entry.module.__dict__
         self._attribute = entry.timed_at or "forward"
-        self._inner = getattr(entry.module, self._attribute)
-        self._inner_is_own = self._attribute in self._home
         self._seen = seen
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,6 +58,9 @@ class Intercept:
         return self._inner(*args, **kwargs)
 
     def __enter__(self) -> Intercept:
+        # Only now: two may see the calls of one module, and the inner one is then called too.
+        self._inner = getattr(self._module, self._attribute)
+        self._inner_is_own = self._attribute in self._home
         self._home[self._attribute] = self
         return self
 

@@ -73,7 +73,6 @@ def close(
     anything up to it. Then all of it is corrected, each according to how uncertain it is, so that
     the sum is what was measured.
     """
-    known_j, known_var, known = own_dynamic(names, paths, times)
     # The run cannot have idled at more than it took.
     above_w = max(0.0, names.idle_w - total.energy_j / duration_s)
     idle_std = float(np.hypot(names.idle_w_std, above_w))
@@ -82,12 +81,8 @@ def close(
     outside_s = max(0.0, duration_s - float(np.sum(self_s)))
     idle_j = names.idle_w * self_s
     mean_w = max(0.0, total.energy_j / duration_s - names.idle_w)
-    leaf = np.ones(len(paths), dtype=bool)
-    leaf[paths.parent[paths.parent >= 0]] = False
-    # A power that may lie anywhere between nothing and twice the mean; of a container less likely
-    # above the mean, since it may only wait.
-    guess_w = np.where(leaf, mean_w, 0.5 * mean_w)
-    guess_std_w = np.where(leaf, mean_w / np.sqrt(3.0), 0.5 * mean_w)
+    known_j, known_var, known = own_dynamic(names, paths, times, mean_w)
+    guess_w, guess_std_w = _guesses(paths, mean_w)
     own_j = idle_j + np.where(known, known_j, guess_w * self_s)
     outside_j = names.idle_w * outside_s
     replayed_j = float(np.sum(own_j[known]))
@@ -169,12 +164,17 @@ def close(
 
 
 def own_dynamic(
-    names: NameEnergies, paths: CallPaths, times: PathTimes
+    names: NameEnergies, paths: CallPaths, times: PathTimes, mean_w: float
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
     """Energy above idle of each path's own work, its variance, and where it is known.
 
-    A container's own work is what is left of it when its children's is taken away.
+    A container's own work is what is left of it when its children's is taken away. Where one of
+    these is a container that was not replayed, what that spends itself is guessed from the mean
+    power above idle.
     """
+    leaf = _leaves(paths)
+    guess_w, guess_std_w = _guesses(paths, mean_w)
+    guess_j, guess_std_j = guess_w * times.self_time_s, guess_std_w * times.self_time_s
     inclusive_j = names.call_j[paths.name] * times.calls
     # A name's calls err the same way round.
     inclusive_var = (names.call_j_std[paths.name] * times.calls) ** 2
@@ -189,13 +189,35 @@ def own_dynamic(
         own_var[path] = inclusive_var[path] + below_var[path]
         if paths.parent[path] >= 0:
             measured = np.isfinite(inclusive_j[path])
-            below_j[paths.parent[path]] += inclusive_j[path] if measured else below_j[path]
-            below_var[paths.parent[path]] += inclusive_var[path] if measured else below_var[path]
-            if not measured and times.calls[path] > 0 and below_j[path] == 0.0:
+            guessed_j = below_j[path] + guess_j[path]
+            guessed_var = below_var[path] + guess_std_j[path] ** 2
+            below_j[paths.parent[path]] += inclusive_j[path] if measured else guessed_j
+            below_var[paths.parent[path]] += inclusive_var[path] if measured else guessed_var
+            if not measured and times.calls[path] > 0 and leaf[path]:
                 # A leaf that is not known: neither is what is left of its containers.
                 below_j[paths.parent[path]] = np.nan
     known = np.isfinite(own_j) & (times.calls > 0)
     return np.where(known, own_j, 0.0), np.where(known, own_var, 0.0), known
+
+
+def _leaves(paths: CallPaths) -> npt.NDArray[np.bool_]:
+    """Paths in which nothing else was called."""
+    leaf = np.ones(len(paths), dtype=bool)
+    leaf[paths.parent[paths.parent >= 0]] = False
+    return leaf
+
+
+def _guesses(paths: CallPaths, mean_w: float) -> tuple[FloatArray, FloatArray]:
+    """Power above idle of each path's own work, and its deviation, where it was not replayed.
+
+    A power that may lie anywhere between nothing and twice the mean; of a container less likely
+    above the mean, since it may only wait.
+    """
+    leaf = _leaves(paths)
+    return (
+        np.where(leaf, mean_w, 0.5 * mean_w),
+        np.where(leaf, mean_w / np.sqrt(3.0), 0.5 * mean_w),
+    )
 
 
 def _sum_var(names: NameEnergies, paths: CallPaths, times: PathTimes) -> FloatArray:

@@ -24,6 +24,21 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.d
 MAX_DEPTH = 6
 
 
+class _Same:
+    """Stands for an object in a key, and keeps it: what is made later must not have its id."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: Any) -> None:
+        self._what = what
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._what is other._what
+
+    def __hash__(self) -> int:
+        return id(self._what)
+
+
 def work_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
     """What a call does, as a key: equal keys do the same work."""
     return configuration(module), signature(args), signature(dict(kwargs))
@@ -65,11 +80,11 @@ def signature(argument: Any, depth: int = 0) -> Hashable:
         if not callable(argument) and hasattr(argument, "__dict__"):
             return type(argument), signature(vars(argument), depth + 1)
     # The same object does the same; what another would do is not known.
-    return type(argument), id(argument)
+    return type(argument), _Same(argument)
 
 
 def _tensor_signature(tensor: torch.Tensor) -> Hashable:
     if nn.parameter.is_lazy(tensor):
-        return type(tensor), id(tensor)
+        return type(tensor), _Same(tensor)
     strides = tensor.stride() if tensor.layout == torch.strided else None
     return type(tensor), tuple(tensor.shape), tensor.dtype, tensor.device, tensor.layout, strides

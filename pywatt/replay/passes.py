@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from pywatt import _core
 from pywatt.modules import ModuleEntry
 from pywatt.replay.blocks import PASSES, Block
-from pywatt.replay.calls import Enough, Intercept, Repeater, intercepted
+from pywatt.replay.calls import Enough, Intercept, Repeater, end_pass, intercepted
 from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.survey import Survey
 
@@ -61,7 +62,7 @@ class Passes:
         waiting = sum(len(calls) for calls in targets.values())
         began_s = self._clock.now_s()
         self._prepare(targets)
-        busy = False
+        busy, thread = False, threading.get_ident()
 
         def see(k: int, intercepts: dict[int, Intercept]) -> Callable[..., None]:
             number = 0
@@ -92,7 +93,7 @@ class Passes:
                     busy = False
                 waiting -= 1
                 if waiting == 0:
-                    raise Enough
+                    end_pass(thread)
 
             return seen_call
 

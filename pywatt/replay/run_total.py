@@ -54,10 +54,13 @@ def fitted_total(
         return None
     ends_s = lattice.time_s - (model.delay_s or 0.0)
     inside = (ends_s - model.window_s >= start_s) & (ends_s <= end_s)
+    if np.count_nonzero(inside) < LEAST_READINGS:
+        return None
     times = PathTimes.of(spans)
-    dynamic_j, _, known = own_dynamic(names, spans.paths, times)
+    mean_w = max(0.0, float(np.mean(lattice.reading[inside])) - names.idle_w)
+    dynamic_j, _, known = own_dynamic(names, spans.paths, times, mean_w)
     unknown_s = float(np.sum(times.self_time_s[~known]))
-    if np.count_nonzero(inside) < LEAST_READINGS or unknown_s > UNKNOWN_SHARE * (end_s - start_s):
+    if unknown_s > UNKNOWN_SHARE * (end_s - start_s):
         return None
     count = len(spans.names)
     own_s = fold_by_name(spans.paths, times.self_time_s, count)

@@ -85,6 +85,7 @@ class Replay:
         devices: devices whose modules each source meters, by the source's name.
         budget_s: how long this may take.
         advance: told how many seconds of the budget have gone since, and what is going on.
+        sensor_models: how sensors average, by their names, where that is known beforehand.
         seed: of the random order.
     """
 
@@ -100,6 +101,7 @@ class Replay:
         devices: Mapping[str, Collection[str]],
         budget_s: float,
         advance: Advance,
+        sensor_models: Mapping[str, SensorModel],
         seed: int = 0,
     ) -> None:
         self._entries, self._run_pass, self._monitor = entries, run_pass, monitor
@@ -109,7 +111,7 @@ class Replay:
         self._random = random.Random(seed)
         self._seen = Survey([], [], 0.0)
         self._passes: Passes | None = None
-        self._sensing = Sensing(monitor)
+        self._sensing = Sensing(monitor, sensor_models)
         # The probe's blocks come first. They follow each other too closely to be rounds.
         self._probed = 0
         self._block_s = FIRST_BLOCK_S
@@ -155,7 +157,12 @@ class Replay:
     def _survey(self) -> Survey:
         """Find out which calls a pass makes."""
         return survey(
-            self._entries, self._run_pass, self._clock, self._time_share, self._self_time_share
+            self._entries,
+            self._run_pass,
+            self._clock,
+            self._time_share,
+            self._self_time_share,
+            until_s=self._start_s + self._budget_s,
         )
 
     def _new_passes(self) -> Passes:
@@ -321,7 +328,10 @@ class Replay:
             models |= seen
             energies = energies_of(source, seen, self._blocks)
             if energies is None:
-                notes += (f"{source.name} published too little to tell modules apart by replay",)
+                notes += (
+                    f"{source.name} published too little within budget_s={self._budget_s:g} to "
+                    "tell modules apart by replay: give it more seconds",
+                )
                 continue
             names[source.name] = energies_by_name(
                 self._entries,

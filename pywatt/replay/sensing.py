@@ -52,14 +52,15 @@ class Sensing:
 
     Args:
         monitor: reads the sensors.
+        known: how sensors average, by their names, where that need not be found out.
 
     Attributes:
         models: how each slow sensor averages, by its name, as `learn` has found.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Monitor, known: Mapping[str, SensorModel] | None = None) -> None:
         self.models: dict[str, SensorModel] = {}
-        self._monitor = monitor
+        self._monitor, self._known = monitor, known or {}
 
     def sources(self) -> tuple[Source, ...]:
         """What has been read so far."""
@@ -72,7 +73,10 @@ class Sensing:
         for source in self.sources():
             for trace in telling(source):
                 if not is_fine(trace):
-                    self.models[trace.sensor.name] = characterize(trace, spans)
+                    name, known = trace.sensor.name, self._known.get(trace.sensor.name)
+                    self.models[name] = (
+                        characterize(trace, spans) if known is None else known.in_trace(trace)
+                    )
 
     def models_of(self, source: Source, blocks: Sequence[Block]) -> dict[str, SensorModel]:
         """How the sensors of a source average, as it was learned, with all updates until now."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from pywatt import _core
 from pywatt.modules import ModuleEntry
-from pywatt.replay.calls import Intercept, intercepted
+from pywatt.replay.calls import Enough, Intercept, end_pass, intercepted
 from pywatt.replay.equal import work_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -63,8 +65,9 @@ def survey(
     clock: _core.Clock,
     time_share: FloatArray,
     self_time_share: FloatArray,
+    until_s: float,
 ) -> Survey:
-    """Run one pass and see what it calls.
+    """Run one pass and see what it calls, so far as it comes.
 
     Args:
         entries: the model's modules.
@@ -72,20 +75,25 @@ def survey(
         clock: the host's clock.
         time_share: part of the real run that each module took, its children included.
         self_time_share: part that it took itself.
+        until_s: the pass is ended at the first call after this moment.
     """
     index: dict[Hashable, int] = {}
     of_call: list[list[int]] = [[] for _ in entries]
+    thread = threading.get_ident()
 
     def see(k: int) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
         def seen_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             key = work_of(entries[k].module, args, kwargs)
             of_call[k].append(index.setdefault(key, len(index)))
+            if clock.now_s() > until_s:
+                end_pass(thread)
 
         return seen_call
 
     with intercepted([Intercept(entry, see(k)) for k, entry in enumerate(entries)]):
         start_s = clock.now_s()
-        run_pass()
+        with suppress(Enough):
+            run_pass()
         pass_s = clock.now_s() - start_s
     works = [Work() for _ in index]
     inside = containers(entries, of_call)

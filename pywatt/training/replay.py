@@ -75,6 +75,7 @@ class TrainingReplay(Replay):
             self._clock,
             self._time_share[first],
             self._self_time_share[first],
+            until_s=self._start_s + self._budget_s,
         )
         has_gradient = set(gradients_of(self._entries[:count], None, self._run_pass))
         works, of_call = list(seen.works), [*seen.of_call[:count], *([] for _ in range(count)), []]

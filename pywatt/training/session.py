@@ -314,6 +314,7 @@ class TrainingProfiler:
                 time_s=time_s,
                 self_time_s=self_time_s,
                 duration_s=longest.duration_s,
+                sensor_models={},
                 devices={source.name: source.devices for source in sources},
                 budget_s=budget_s,
                 advance=advance,

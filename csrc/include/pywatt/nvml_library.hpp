@@ -40,6 +40,7 @@ class NvmlLibrary {
   nvmlReturn_t (*device_of_mig)(nvmlDevice_t, nvmlDevice_t*) = nullptr;
   nvmlReturn_t (*field_values)(nvmlDevice_t, int, nvmlFieldValue_t*) = nullptr;
   nvmlReturn_t (*power_usage)(nvmlDevice_t, unsigned int*) = nullptr;
+  nvmlReturn_t (*power_limit)(nvmlDevice_t, unsigned int*) = nullptr;
   nvmlReturn_t (*total_energy)(nvmlDevice_t, unsigned long long*) = nullptr;
 
   /// "reading the power of GPU-...: GPU is lost (NVML error 15). <what the user can do>"
