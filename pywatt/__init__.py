@@ -18,6 +18,7 @@ from pywatt.errors import (
     PywattError,
     ScoreDomainError,
     SensorError,
+    StudyError,
 )
 from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.loader_run import profile
     from pywatt.profiler import Profiler
+    from pywatt.study.public import Study
     from pywatt.training.loop import profile_training
     from pywatt.training.result import (
         EpochEnergy,
@@ -76,6 +78,8 @@ __all__ = [
     "SensorModel",
     "Span",
     "SpanEnergy",
+    "Study",
+    "StudyError",
     "Trace",
     "TrainingProfile",
     "TrainingProfiler",
@@ -138,4 +142,8 @@ def __getattr__(name: str) -> Any:
         from pywatt import calls
 
         return getattr(calls, name)
+    if name == "Study":
+        from pywatt.study.public import Study
+
+        return Study
     raise AttributeError(f"module 'pywatt' has no attribute {name!r}")

@@ -35,3 +35,7 @@ class FileFormatError(PywattError, ValueError):
 
 class BatchError(PywattError, TypeError):
     """A loader gave something that the model cannot be called with."""
+
+
+class StudyError(PywattError):
+    """A study's file is not what it should be, or its results cannot be read or written."""

@@ -5,6 +5,7 @@ machine under a desk. It has no default, since forgetting it is a hidden choice 
 """
 
 import math
+from dataclasses import dataclass
 
 from pywatt.errors import ArgumentError
 from pywatt.results import JOULES_PER_KWH
@@ -36,6 +37,40 @@ def cost(energy_j: float, *, price_per_kwh: float, pue: float) -> float:
         ArgumentError: for anything outside these ranges.
     """
     return _kwh(energy_j, pue) * _factor("price_per_kwh", price_per_kwh)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """What somebody says that a kWh means; None: not asked for.
+
+    Attributes:
+        pue: power usage effectiveness of the building, 1 or more.
+        kg_per_kwh: carbon intensity of the electricity, kg CO2e per kWh.
+        price_per_kwh: price of the electricity, any currency per kWh.
+
+    Raises:
+        ArgumentError: for anything outside these ranges.
+    """
+
+    pue: float
+    kg_per_kwh: float | None = None
+    price_per_kwh: float | None = None
+
+    def __post_init__(self) -> None:
+        emissions(0.0, kg_per_kwh=self.kg_per_kwh or 0.0, pue=self.pue)
+        cost(0.0, price_per_kwh=self.price_per_kwh or 0.0, pue=self.pue)
+
+    def emissions_kg(self, energy_j: float) -> float | None:
+        """`emissions` by these factors; None without `kg_per_kwh`."""
+        if self.kg_per_kwh is None:
+            return None
+        return emissions(energy_j, kg_per_kwh=self.kg_per_kwh, pue=self.pue)
+
+    def cost(self, energy_j: float) -> float | None:
+        """`cost` by these factors; None without `price_per_kwh`."""
+        if self.price_per_kwh is None:
+            return None
+        return cost(energy_j, price_per_kwh=self.price_per_kwh, pue=self.pue)
 
 
 def _kwh(energy_j: float, pue: float) -> float:

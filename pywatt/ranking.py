@@ -58,6 +58,7 @@ class Standing:
         first_shares: share of the bootstrap's draws in which it is first, under each choice.
         scores: metric to score, with the exponents of its source; None where not defined. More is
             better for all but "energy_j", which is per sample.
+        score_std: one standard deviation of the score under `DEFAULT`, from the draws.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Standing:
     ranks: tuple[int | None, ...]
     first_shares: tuple[float | None, ...]
     scores: Mapping[str, float | None]
+    score_std: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def ranking(
         defined = bool(np.isfinite(scores).all())
         ranks.append(_ranks(scores[0]) if defined else None)
         shares.append(_first_shares(models.scores(choice, *drawn)) if defined else None)
+    drawn_scores = models.own_scores(DEFAULT, *drawn)
     scores_of = [_scores(row, same_test=models.samples is not None) for row in known]
     standings = [
         Standing(
@@ -130,6 +133,7 @@ def ranking(
             ranks=tuple(None if one is None else one[index] for one in ranks),
             first_shares=tuple(None if one is None else one[index] for one in shares),
             scores=scores_of[index],
+            score_std=float(drawn_scores[:, index].std()) if draws else 0.0,
         )
         for index, row in enumerate(known)
     ]
@@ -166,10 +170,8 @@ class _Models:
         return np.clip(accuracies, 0.0, 1.0), np.maximum(energies_j, 0.0)
 
     def scores(self, choice: Choice, accuracies: _Floats, energies_j: _Floats) -> _Floats:
-        """A score for each; NaN where the metric is not defined."""
-        flat = zip(accuracies.ravel().tolist(), energies_j.ravel().tolist(), strict=True)
-        scores = np.array([self._score(choice, *figures) for figures in flat])
-        scores = scores.reshape(accuracies.shape)
+        """A score for each, below that of whoever dominates it; NaN where not defined."""
+        scores = self.own_scores(choice, accuracies, energies_j)
         # A dominator takes less, so its own score is final when it caps those of others.
         for index in np.lexsort((-self.accuracies, self.energies_j)):
             for by in self.dominators[index]:
@@ -177,6 +179,12 @@ class _Models:
                     scores[:, index], np.nextafter(scores[:, by], -np.inf)
                 )
         return scores
+
+    def own_scores(self, choice: Choice, accuracies: _Floats, energies_j: _Floats) -> _Floats:
+        """A score for each by itself; NaN where the metric is not defined."""
+        flat = zip(accuracies.ravel().tolist(), energies_j.ravel().tolist(), strict=True)
+        scores = np.array([self._score(choice, *figures) for figures in flat])
+        return scores.reshape(accuracies.shape)
 
     def _score(self, choice: Choice, accuracy: float, energy_j: float) -> float:
         unit_j = UNITS_J[choice.unit]

@@ -336,7 +336,7 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_sensors", interrupted)
+    monkeypatch.setattr(cli.sensors, "execute", interrupted)
     assert cli.main(["sensors"]) == 130
     assert capsys.readouterr() == ("", "")
 

@@ -39,7 +39,7 @@ def test_the_commands_exist():
     ]
     ours = [shlex.split(command) for command in commands if command.startswith("pywatt ")]
     assert {command[1] for command in ours} == {"demo", "run"}
-    parser, _ = cli._parsers()
+    parser = cli.parser()
     for command in ours:
         parser.parse_args(command[1:2])
     targets = {shlex.split(command)[1] for command in commands if command.startswith("make ")}

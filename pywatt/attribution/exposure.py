@@ -34,11 +34,14 @@ class Exposure:
 
     def until(self, time_s: FloatArray) -> FloatArray:
         """Own time in s that each name ran before each moment; shape (names, moments)."""
-        at_s = np.clip(time_s, self.start_s, self.end_s) - self.start_s
+        order = np.argsort(time_s)  # what is looked up in order is found faster
+        at_s = np.clip(time_s[order], self.start_s, self.end_s) - self.start_s
         inclusive_s = self._starts.passed(at_s) - self._ends.passed(at_s)
         own_s = self._spans.paths.minus_children(inclusive_s)
-        by_name = np.zeros((len(self._spans.names), len(time_s)))
-        np.add.at(by_name, self._spans.paths.name, own_s)
+        sorted_s = np.zeros((len(self._spans.names), len(time_s)))
+        np.add.at(sorted_s, self._spans.paths.name, own_s)
+        by_name = np.empty_like(sorted_s)
+        by_name[:, order] = sorted_s
         return by_name
 
     def shares(self, end_s: FloatArray, window_s: FloatArray | float) -> FloatArray:

@@ -173,9 +173,9 @@ def _are_periods(
     away_s = np.abs(gaps_s - np.maximum(1.0, np.round(gaps_s / tried_s)) * tried_s)
     whole = near & (away_s <= slack_s + 0.05 * tried_s)
     near_gaps = np.count_nonzero(near, axis=1)
-    enough = near_gaps >= max(MIN_CHANGES - 1, len(gaps_s) / 4)
     fits: npt.NDArray[np.bool_] = np.count_nonzero(whole, axis=1) >= 0.9 * near_gaps
-    return enough & fits
+    fits &= near_gaps >= max(MIN_CHANGES - 1, len(gaps_s) / 4)
+    return fits
 
 
 def _count_steps(middle_s: FloatArray, period_s: float) -> tuple[IntArray, float]:

@@ -18,11 +18,15 @@ _EXAMPLE = "give module:function or path/to/file.py:function, such as json:dumps
 _BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)
 
 
-def function_named(target: str) -> Callable[..., Any]:
+def function_named(target: str, *, folder: Path | None = None) -> Callable[..., Any]:
     """Import what ``module:function`` or ``path/to/file.py:function`` names.
 
-    The working folder, or the file's own, is where its imports are looked for first, as Python
-    itself does it. Errors in the module go on as they are.
+    The folder, or the file's own, is where its imports are looked for first, as Python itself does
+    it. A file is run once, as a module is. Errors in it go on as they are.
+
+    Args:
+        target: what to import.
+        folder: where modules and paths are looked for; None: the working folder.
 
     Raises:
         ArgumentError: there is no such module or function, or it cannot be called.
@@ -30,7 +34,9 @@ def function_named(target: str) -> Callable[..., Any]:
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise ArgumentError(f"{target!r} names no function: {_EXAMPLE}")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    folder = Path.cwd() if folder is None else folder
+    is_file = place.endswith(".py")
+    module = _from_file(folder / place, place) if is_file else _from_name(place, folder)
     found: Any = module
     for part in name.split("."):
         try:
@@ -44,8 +50,8 @@ def function_named(target: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # checked above
 
 
-def _from_name(name: str) -> ModuleType:
-    _look_first_in(Path.cwd())
+def _from_name(name: str, folder: Path) -> ModuleType:
+    _look_first_in(folder)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -53,23 +59,31 @@ def _from_name(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ArgumentError(
-            f"there is no module {name!r} in {Path.cwd()} or among what is installed; {_EXAMPLE}"
+            f"there is no module {name!r} in {folder} or among what is installed; {_EXAMPLE}"
         ) from None
     except (ValueError, TypeError):  # a name such as ".x"
         raise ArgumentError(f"{name!r} is no module's name: {_EXAMPLE}") from None
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path, given: str) -> ModuleType:
     if not path.is_file():
-        raise ArgumentError(f"there is no file {path}")
-    _look_first_in(path.resolve().parent)
+        raise ArgumentError(f"there is no file {given}")
+    path = path.resolve()
+    loaded = sys.modules.get(path.stem)
+    if getattr(loaded, "__file__", None) == str(path):
+        return loaded  # type: ignore[return-value]  # it has a file
+    _look_first_in(path.parent)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None  # its name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Classes and dataclasses of the file look their module up.
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
     return module
 
 

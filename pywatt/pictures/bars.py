@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pywatt.errors import ArgumentError
 from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
 from pywatt.ranking import DEFAULT, Ranking
-from pywatt.renderers.numbers import NOT_AVAILABLE
+from pywatt.renderers.numbers import NOT_AVAILABLE, percent
 from pywatt.study.row import StudyRow
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _ROOM = 1.5  # of the longest bar: what is written beside it
 def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
     """Draws each model's `penalized_score`, and how often it is first under the uncertainty.
 
+    The error bar is one standard deviation of the score.
+
     Raises:
         ImportError: without the extra `report`.
     """
@@ -32,11 +34,14 @@ def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
     figure, axes = canvas(9.5, 1.7 + 0.42 * len(standings), colors, "Score")
     fills = [colors.second if standing.dominated_by else colors.first for standing in standings]
     axes.barh(range(len(standings)), scores, height=_BAR, color=fills)
-    for index, (standing, score) in enumerate(zip(standings, scores, strict=True)):
+    stds = [standing.score_std for standing in standings]
+    for index, (standing, score, std) in enumerate(zip(standings, scores, stds, strict=True)):
+        _error_bar(axes, colors, index, score, std)
         share = standing.first_shares[0]
-        often = "" if share is None else f"   1st in {_percent(share)}"
-        _beside(axes, colors, index, score, f"{score:.3f}{often}")
-    _names(axes, [standing.name for standing in standings], max(scores))
+        often = "" if share is None else f"   1st in {percent(share)}"
+        _beside(axes, colors, index, score + std, f"{score:.3f}{often}")
+    ends = [score + std for score, std in zip(scores, stds, strict=True)]
+    _names(axes, [standing.name for standing in standings], max(ends))
     label_axes(
         axes, colors, x=f"penalized_score of J per sample, alpha {DEFAULT.alpha:g} (no unit)"
     )
@@ -74,10 +79,7 @@ def energy_bars(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
     axes.barh(range(len(known)), tests, left=trains, height=_BAR, color=colors.second)
     kinds = origin(row.estimated for row in known)
     for index, (row, end_j, std_j) in enumerate(zip(known, sums, stds, strict=True)):
-        if std_j:
-            axes.errorbar(
-                end_j, index, xerr=std_j, ecolor=colors.ink, elinewidth=1.2, capsize=2.5, fmt="none"
-            )
+        _error_bar(axes, colors, index, end_j, std_j)
         text = f"train {_joules(row.train_energy_j)} + test {_joules(row.test_energy_j)}"
         estimated = ", estimated" if row.estimated and kinds == "partly estimated" else ""
         _beside(axes, colors, index, end_j + std_j, text + estimated)
@@ -97,6 +99,13 @@ def _joules(energy_j: float | None) -> str:
     if energy_j is None:
         return NOT_AVAILABLE
     return str(EngFormatter(unit="J")(float(f"{energy_j:.3g}")))
+
+
+def _error_bar(axes: Axes, colors: Theme, index: int, end: float, std: float) -> None:
+    if std:
+        axes.errorbar(
+            end, index, xerr=std, ecolor=colors.ink, elinewidth=1.2, capsize=2.5, fmt="none"
+        )
 
 
 def _beside(axes: Axes, colors: Theme, index: int, end: float, text: str) -> None:
@@ -123,9 +132,3 @@ def _explain(axes: Axes, colors: Theme, entries: Sequence[tuple[str, str]]) -> N
     from matplotlib.patches import Patch
 
     legend(axes, colors, handles=[Patch(facecolor=color, label=label) for color, label in entries])
-
-
-def _percent(share: float) -> str:
-    if 0.0 < share < 0.005:
-        return "<1 %"
-    return ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"

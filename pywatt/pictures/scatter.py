@@ -109,11 +109,11 @@ def _draw(
         point.accuracy,
         xerr=[[point.energy_j - low], [high - point.energy_j]],
         yerr=point.accuracy_std,
-        ecolor=color,
-        elinewidth=1.2,
+        ecolor=colors.ink,
+        elinewidth=1.0,
         capsize=2.5,
         fmt="none",
-        zorder=3,
+        zorder=5,  # above the bubble, which may be wider
     )
     axes.scatter(
         point.energy_j,

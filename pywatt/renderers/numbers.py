@@ -71,6 +71,13 @@ def count(number: int) -> str:
     return str(number)
 
 
+def percent(share: float) -> str:
+    """A share that is not quite none or all never reads as such."""
+    if 0.0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"
+
+
 def total(numbers: Iterable[float | None]) -> float | None:
     """The sum of what is known; None where nothing is."""
     known = [number for number in numbers if number is not None]

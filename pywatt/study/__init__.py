@@ -1,1 +1,5 @@
-"""Many models on one task: accuracy against electricity."""
+"""Many models on one task: accuracy against electricity.
+
+`settings.py` reads the study file and plans its runs, `one_run.py` does one, `store.py` keeps it,
+`result.py` makes the table of all; `public.py` is `pywatt.Study`.
+"""

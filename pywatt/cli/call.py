@@ -1,0 +1,84 @@
+"""`pywatt call`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import sys
+
+from pywatt.cli.terminal import say, show, width_of
+
+_DESCRIPTION = """\
+Calls a Python function again and again, with idle between, until the energy of one call is known,
+and prints it: also of calls far shorter than any sensor can see. Whatever the function does besides
+computing, it does each time. Windows marked by pywatt.window inside it have rows of their own.
+"""
+
+
+def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    call = actions.add_parser(
+        "call",
+        help="the energy of one call of a Python function, however short",
+        description=_DESCRIPTION,
+        epilog="example: pywatt call work.py:infer --arg 3 --arg name=value --budget 20",
+    )
+    call.add_argument(
+        "function", metavar="FUNCTION", help="module:function or path/to/file.py:function"
+    )
+    call.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="an argument, a Python literal or else text; NAME=VALUE gives it by name; can be "
+        "given several times",
+    )
+    call.add_argument(
+        "--budget", type=float, metavar="S", help="how long it may take in s; default: 10"
+    )
+    call.add_argument(
+        "--target", metavar="SHARE", help="standard deviation to reach; default: 2%%, or 0.02"
+    )
+    call.add_argument(
+        "--sensor",
+        action="append",
+        metavar="NAME",
+        help="what to read, as 'pywatt sensors' lists it; can be given several times",
+    )
+    call.add_argument("--json", action="store_true", help="print JSON instead of a report")
+    call.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Measure one call; returns the exit status."""
+    from pywatt.calls import CallEnergy
+    from pywatt.calls.measure import DEFAULT_BUDGET_S, DEFAULT_TARGET, measure_call
+    from pywatt.calls.named import arguments_of, function_named, share_of
+    from pywatt.renderers.call import render
+
+    target = DEFAULT_TARGET if options.target is None else share_of(options.target)
+    budget_s = DEFAULT_BUDGET_S if options.budget is None else options.budget
+    args, kwargs = arguments_of(options.arg)
+    # What the function prints must not come between the figures.
+    with contextlib.redirect_stdout(sys.stderr):
+        call = functools.partial(function_named(options.function), *args, **kwargs)
+        try:
+            found = measure_call(
+                call,
+                sensors=options.sensor or "auto",
+                target_rel_std=target,
+                budget_s=budget_s,
+            )
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, CallEnergy):
+                say(render(partial, width_of(sys.stderr)))
+            raise
+    if options.json:
+        show(json.dumps(found.to_dict(), indent=2))
+    else:
+        show(render(found, width_of(sys.stdout)))
+    return 0

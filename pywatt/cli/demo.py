@@ -1,0 +1,48 @@
+"""`pywatt demo`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pywatt.cli.terminal import file_errors, show, writable
+
+_DESCRIPTION = """\
+Trains a small network on scikit-learn's digits, profiles its inference over images that it has not
+seen, and prints the energy of each layer, the accuracy and the scores. Takes some seconds.
+"""
+
+
+def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    demo = actions.add_parser(
+        "demo",
+        help="the energy of each layer of a small network",
+        description=_DESCRIPTION,
+        epilog="example: pywatt demo --save digits.json",
+    )
+    demo.add_argument(
+        "--save", "--json", metavar="FILE", help="write the profile there, for pywatt.load"
+    )
+    demo.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Train, profile, print and save; returns the exit status."""
+    target = writable(options.save)
+    from pywatt import demo
+    from pywatt.loader_run import profile
+
+    trained = demo.train()
+    found = profile(trained.model, demo.passes(trained))
+    passes = found.batches // len(trained.batches)
+    show(
+        f"Trained on {trained.training_images:,} of scikit-learn's digits in "
+        f"{trained.training_s:.1f} s; profiled on the other {trained.test_images:,}, "
+        f"{passes:,} times over.\n"
+    )
+    show(str(found))
+    if target is not None:
+        with file_errors(target):
+            found.save(target)
+        show(f"\nSaved: pywatt.load({str(target)!r}) reads it.")
+    return 0

@@ -1,0 +1,75 @@
+"""Who is at work on which run: claims that end with the process that made them.
+
+A process holds the lock of a file beside the results for as long as it lives; the kernel drops it
+at its death, whatever kills it. So nobody has to guess from a clock or a process number whether a
+claim still stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pywatt.errors import StudyError
+
+
+@contextmanager
+def claimant(results: Path) -> Iterator[str]:
+    """Give a token that `is_alive` knows for as long as this block and this process last."""
+    token = secrets.token_hex(8)
+    path = _lock_path(results, token)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written: {error.strerror}; free its folder") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A child forked by a loader would hold the lock beyond our death.
+        _held.add(descriptor)
+        yield token
+    finally:
+        _held.discard(descriptor)
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def is_alive(results: Path, token: str) -> bool:
+    """Tell whether the process that made a claim still runs; what a dead one left is removed."""
+    path = _lock_path(results, token)
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # somebody else's, and not to be asked: as if alive
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        with suppress(OSError):
+            path.unlink()
+        return False
+    finally:
+        os.close(descriptor)
+
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def _lock_path(results: Path, token: str) -> Path:
+    return results.with_name(f".{results.name}.{token}.lock")

@@ -1,0 +1,239 @@
+"""One run of a study: a model built, trained, judged and measured."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import platform
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pywatt import _core
+from pywatt.errors import StudyError
+from pywatt.loader_run import REPEAT_SHARE, profile
+from pywatt.preserve import preserved_state
+from pywatt.sensors import SensorChoice
+from pywatt.study.evaluation import evaluate
+from pywatt.study.imports import Imports
+from pywatt.study.memory import peak_bytes, reset_peak
+from pywatt.study.record import RunRecord
+from pywatt.study.settings import PlannedRun, Reference, StudySettings
+from pywatt.study.training import TrainingEnergy, train
+
+_OF_PARTS = (
+    "the loader was gone through",
+    "the power of these phases",
+    "modules were traced in",
+    "profiled as a whole",
+)
+
+
+def record_of(run: PlannedRun, settings: StudySettings, machine: str) -> RunRecord:
+    """What is known of a run before it begins."""
+    return RunRecord(
+        key=run.key,
+        machine=machine,
+        task=settings.task,
+        study=settings.name,
+        position=run.position,
+        model=run.model.name,
+        device=run.device,
+        seed=run.seed,
+        repeat=run.repeat,
+    )
+
+
+def perform(
+    run: PlannedRun,
+    settings: StudySettings,
+    imports: Imports,
+    *,
+    machine: str,
+    sensors: SensorChoice,
+    clock: _core.Clock | None,
+) -> RunRecord:
+    """Do a run. What it raises is in the record's `error`; only Ctrl-C and the like go on.
+
+    Random states are afterwards as they were.
+    """
+    begun = record_of(run, settings, machine)
+    try:
+        with preserved_state(nn.Module()), _threads(settings.threads):
+            found = _found(begun, run, settings, imports, sensors, clock)
+    except Exception as error:  # a model that fails must not keep the others from being run
+        found = replace(begun, error=_why(error, settings.path.parent))
+    gc.collect()  # the next model finds the memory free
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
+        torch.cuda.empty_cache()
+    return replace(found, date=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+def _found(
+    begun: RunRecord,
+    run: PlannedRun,
+    settings: StudySettings,
+    imports: Imports,
+    sensors: SensorChoice,
+    clock: _core.Clock | None,
+) -> RunRecord:
+    device = torch.device(run.device)
+    training = run.model.training
+    _seed(run.seed)
+    train_loader, test_loader = _loaders(imports.call(settings.data), settings.data, training)
+    _seed(run.seed)  # a model begins the same, whatever the data drew
+    model = imports.call(run.model.factory)
+    if not isinstance(model, nn.Module):
+        raise StudyError(
+            f"{run.model.factory.target} gave {type(model).__name__}: it must give a torch module"
+        )
+    model.to(device)
+    forward = None if settings.forward is None else _bound(imports, settings.forward)
+    metric = None if settings.metric is None else _bound(imports, settings.metric)
+    notes: list[str] = []
+    if not reset_peak(device):
+        notes.append("peak memory is that of the whole process so far: it cannot be reset here")
+    trained: TrainingEnergy | None = None
+    if training is not None:
+        _seed(run.seed)
+        trained = train(
+            model,
+            train_loader,
+            training,
+            imports,
+            forward=forward,
+            device=device,
+            sensors=sensors,
+            rate_hz=settings.rate_hz,
+            clock=clock,
+        )
+    model.eval()
+    evaluated = evaluate(model, test_loader, metric, forward=forward, device=device)
+    profiled = profile(
+        model,
+        test_loader,
+        sensors=sensors,
+        rate_hz=settings.rate_hz,
+        forward=None if forward is None else _without_gradients(forward),
+        accuracy=None,
+        device=device,
+        progress=False,
+        method="time",  # the whole counts here, not its layers
+        budget_s=settings.budget_s / REPEAT_SHARE,
+        clock=clock,
+    )
+    passes = profiled.batches / evaluated.batches
+    notes += evaluated.notes
+    tested = [*profiled.notes, *(f"{s.name}: {s.note}" for s in profiled.sensors if s.note)]
+    if trained is not None:
+        notes += (f"training: {note}" for note in trained.notes if note not in tested)
+    notes += tested
+    return replace(
+        begun,
+        device_name=_device_name(device),
+        accuracy=evaluated.accuracy,
+        accuracy_std=evaluated.accuracy_std,
+        samples=evaluated.samples,
+        test_energy_j=_over(profiled.energy_j, passes),
+        test_energy_j_std=_over(profiled.energy_j_std, passes),
+        test_duration_s=_over(profiled.duration_s, passes),
+        train_energy_j=None if trained is None else trained.energy_j,
+        train_energy_j_std=None if trained is None else trained.energy_j_std,
+        train_duration_s=None if trained is None else trained.duration_s,
+        epochs=None if trained is None else trained.epochs,
+        extrapolated_to=None if trained is None else trained.extrapolated_to,
+        parameters=sum(p.numel() for p in model.parameters()),
+        flops=evaluated.flops,
+        peak_memory_bytes=peak_bytes(device),
+        estimated=profiled.estimated or (trained is not None and trained.estimated),
+        sensors=tuple(sensor.name for sensor in profiled.sensors),
+        versions={
+            name: profiled.environment[name] for name in ("pywatt", "torch", "python", "machine")
+        },
+        notes=tuple(dict.fromkeys(note for note in notes if not _is_of_parts(note))),
+    )
+
+
+def _is_of_parts(note: str) -> bool:
+    """Tell a note on layers, phases or passes from one on the whole, which alone counts here."""
+    return note.removeprefix("training: ").startswith(_OF_PARTS)
+
+
+def _loaders(data: Any, reference: Reference, training: Any) -> tuple[Any, Any]:
+    if isinstance(data, tuple) and len(data) == 2:
+        return data
+    if training is None:
+        return None, data
+    raise StudyError(
+        f"{reference.target} gave {type(data).__name__}: for a study that trains it must give a "
+        "tuple (train_loader, test_loader)"
+    )
+
+
+def _bound(imports: Imports, reference: Reference) -> Any:
+    """A function with its arguments given already; of a class a new object."""
+    found = imports.find(reference)
+    if inspect.isclass(found):
+        return found(**reference.arguments)
+    return functools.partial(found, **reference.arguments)
+
+
+def _without_gradients(forward: Any) -> Any:
+    def call(model: nn.Module, batch: Any) -> Any:
+        with torch.no_grad():
+            return forward(model, batch)
+
+    return call
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (the user's code may draw from the global one)
+    torch.manual_seed(seed)
+
+
+def _over(number: float | None, divisor: float) -> float | None:
+    return None if number is None else number / divisor
+
+
+def _device_name(device: torch.device) -> str | None:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+def _why(error: Exception, folder: Path) -> str:
+    """The error, and the last line of the study's own code that it came through."""
+    text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+    inside = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve().parent == folder.resolve()
+    ]
+    where = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})" if inside else ""
+    return f"{text}{where}"

@@ -1,0 +1,306 @@
+"""The finished results of a study: frozen numbers, which renderers, exports and pictures read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pywatt.errors import ArgumentError
+from pywatt.ranking import Ranking, Standing, ranking
+from pywatt.study.record import RunRecord
+from pywatt.study.row import StudyRow
+
+if TYPE_CHECKING:
+    import os
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult:
+    """One model on one device of one machine, over all of its runs. None where not known.
+
+    A figure is the mean of the runs. Its standard deviation comes from those of the runs or, with
+    two or more, from how much they differ, whichever is larger.
+
+    Attributes:
+        row: accuracy and energies.
+        device: torch device.
+        device_name: what it is called by its maker.
+        machine: name of the computer.
+        runs: how many there were without an error.
+        wanted: how many there are to be; None where not known.
+        errors: why others failed, in their order.
+        train_duration_s: time of the training.
+        train_duration_s_std: one standard deviation of it; None for a single run.
+        test_duration_s: time of one pass over the test.
+        test_duration_s_std: one standard deviation of it; None for a single run.
+        epochs: measured times through the training loader.
+        extrapolated_to: for how many epochs training energy and duration are told; None: for these.
+        flops: of one sample.
+        peak_memory_bytes: the most of all runs.
+        sensors: what was read.
+        versions: of Python, torch and pywatt, each text once.
+        notes: what a reader of the figures has to know.
+    """
+
+    row: StudyRow
+    device: str
+    device_name: str | None
+    machine: str
+    runs: int
+    wanted: int | None
+    errors: tuple[str, ...]
+    train_duration_s: float | None
+    train_duration_s_std: float | None
+    test_duration_s: float | None
+    test_duration_s_std: float | None
+    epochs: int | None
+    extrapolated_to: int | None
+    flops: float | None
+    peak_memory_bytes: int | None
+    sensors: tuple[str, ...]
+    versions: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the model, with device and machine where the study has several."""
+        return self.row.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyTable:
+    """All results of a study. `print` it for the table.
+
+    Attributes:
+        study: its name.
+        models: in the order of the study.
+        ranking: how they rank and how firm that is; None where none can be ranked.
+        notes: what a reader has to know.
+        records: the single runs.
+    """
+
+    study: str
+    models: tuple[ModelResult, ...]
+    ranking: Ranking | None
+    notes: tuple[str, ...]
+    records: tuple[RunRecord, ...]
+
+    @property
+    def rows(self) -> tuple[StudyRow, ...]:
+        """Accuracy and energies of each model: what pictures are drawn from."""
+        return tuple(model.row for model in self.models)
+
+    def standing(self, name: str) -> Standing | None:
+        """Where a model stands; None where it is not ranked."""
+        standings = () if self.ranking is None else self.ranking.standings
+        return next((one for one in standings if one.name == name), None)
+
+    def draw(self, folder: str | os.PathLike[str], *, suffix: str = ".png") -> tuple[Path, ...]:
+        """Draw all pictures, on light and on dark ground, and give their paths.
+
+        Raises:
+            ImportError: without the extra `report`.
+            OSError: they cannot be written.
+        """
+        from pywatt.study.drawing import draw
+
+        return draw(self, Path(folder), suffix)
+
+    def __str__(self) -> str:
+        from pywatt.renderers.encoding import encodable
+        from pywatt.renderers.study import render
+
+        return encodable(render(self))
+
+
+def study_table(
+    study: str,
+    records: Sequence[RunRecord],
+    *,
+    wanted: int | None = None,
+    models: Sequence[tuple[str, str]] = (),
+    notes: Iterable[str] = (),
+) -> StudyTable:
+    """Make the table of single runs.
+
+    Args:
+        study: its name.
+        records: the runs, in the order of the study.
+        wanted: how many runs each model is to have on each device; None: not known.
+        models: (model, device) that are to be there; those without a run have a row without
+            figures.
+        notes: to put before those of the models.
+    """
+    ordered = sorted(records, key=lambda r: (r.position, r.machine, r.key))
+    places: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for one in ordered:
+        places.setdefault((one.model, one.device, one.machine), []).append(one)
+    ran = {(model, device) for model, device, _ in places}
+    absent = [pair for pair in models if pair not in ran]
+    devices = {device for _, device, _ in places} | {device for _, device in models}
+    machines = {machine for _, _, machine in places}
+    results = [
+        _model_result(_name(place, devices, machines), runs, wanted)
+        for place, runs in places.items()
+    ]
+    results += [
+        _not_run(_name((model, device, ""), devices, ()), device, wanted)
+        for model, device in absent
+    ]
+    order = {pair: index for index, pair in enumerate(models)}
+    pairs = [*((model, device) for model, device, _ in places), *absent]
+    by_plan = sorted(range(len(results)), key=lambda i: order.get(pairs[i], i))
+    results = [results[index] for index in by_plan]
+    try:
+        ranked = ranking([result.row for result in results])
+    except ArgumentError:  # none has both an accuracy and an energy
+        ranked = None
+    return StudyTable(
+        study=study,
+        models=tuple(results),
+        ranking=ranked,
+        notes=(*notes, *_notes(results, ranked)),
+        records=tuple(ordered),
+    )
+
+
+def _name(place: tuple[str, str, str], devices: Iterable[str], machines: Iterable[str]) -> str:
+    model, device, machine = place
+    on_device = f" on {device}" if len(set(devices)) > 1 else ""
+    at_machine = f" at {machine}" if len(set(machines)) > 1 else ""
+    return f"{model}{on_device}{at_machine}"
+
+
+def _not_run(name: str, device: str, wanted: int | None) -> ModelResult:
+    return ModelResult(
+        row=StudyRow(name=name, accuracy=None, test_energy_j=None, samples=None, estimated=False),
+        device=device,
+        device_name=None,
+        machine="",
+        runs=0,
+        wanted=wanted,
+        errors=(),
+        train_duration_s=None,
+        train_duration_s_std=None,
+        test_duration_s=None,
+        test_duration_s_std=None,
+        epochs=None,
+        extrapolated_to=None,
+        flops=None,
+        peak_memory_bytes=None,
+        sensors=(),
+        versions=(),
+        notes=(),
+    )
+
+
+def _model_result(name: str, runs: Sequence[RunRecord], wanted: int | None) -> ModelResult:
+    good = [run for run in runs if run.error is None]
+    accuracy, accuracy_spread = _mean([run.accuracy for run in good])
+    samples = _common([run.samples for run in good])
+    test_j, test_j_std = _mean_of(good, "test_energy_j")
+    train_j, train_j_std = _mean_of(good, "train_energy_j")
+    train_s, train_s_std = _mean([run.train_duration_s for run in good])
+    test_s, test_s_std = _mean([run.test_duration_s for run in good])
+    flops = _common([run.flops for run in good])
+    row = StudyRow(
+        name=name,
+        accuracy=None if accuracy is None else min(max(accuracy, 0.0), 1.0),
+        accuracy_std=_accuracy_std(good, accuracy_spread),
+        test_energy_j=test_j,
+        test_energy_j_std=test_j_std,
+        samples=samples,
+        train_energy_j=train_j,
+        train_energy_j_std=train_j_std,
+        parameters=_common([run.parameters for run in good]),
+        macs=None if flops is None else round(flops / 2),
+        estimated=any(run.estimated for run in good),
+    )
+    peaks = [run.peak_memory_bytes for run in good if run.peak_memory_bytes is not None]
+    return ModelResult(
+        row=row,
+        device=runs[0].device,
+        device_name=next((run.device_name for run in runs if run.device_name), None),
+        machine=runs[0].machine,
+        runs=len(good),
+        wanted=wanted,
+        errors=tuple(dict.fromkeys(run.error for run in runs if run.error is not None)),
+        train_duration_s=train_s,
+        train_duration_s_std=train_s_std,
+        test_duration_s=test_s,
+        test_duration_s_std=test_s_std,
+        epochs=_common([run.epochs for run in good]),
+        extrapolated_to=_common([run.extrapolated_to for run in good]),
+        flops=flops,
+        peak_memory_bytes=max(peaks, default=None),
+        sensors=tuple(dict.fromkeys(sensor for run in good for sensor in run.sensors)),
+        versions=tuple(
+            dict.fromkeys(f"{what} {v}" for run in good for what, v in run.versions.items())
+        ),
+        notes=tuple(dict.fromkeys(note for run in good for note in run.notes)),
+    )
+
+
+def _mean(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Mean, and its standard deviation from how much the numbers differ; None for a single one."""
+    known = [number for number in numbers if number is not None]
+    if not known or len(known) < len(numbers):
+        return None, None
+    mean = math.fsum(known) / len(known)
+    if len(known) == 1:
+        return mean, None
+    squares = math.fsum((number - mean) ** 2 for number in known)
+    return mean, math.sqrt(squares / (len(known) - 1) / len(known))
+
+
+def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float | None]:
+    """Mean energy, and its standard deviation: by each run's or by how they differ, the larger."""
+    mean, spread = _mean([getattr(run, what) for run in runs])
+    if mean is None:
+        return None, None
+    stds = [getattr(run, f"{what}_std") for run in runs]
+    known = [std for std in stds if std is not None]
+    if len(known) < len(stds) and spread is None:
+        return mean, None
+    return mean, max(spread or 0.0, math.hypot(*known) / len(runs))
+
+
+def _accuracy_std(runs: Sequence[RunRecord], spread: float | None) -> float | None:
+    """From how runs differ, and from the test being one draw, which all runs have in common."""
+    stds = [run.accuracy_std for run in runs if run.accuracy_std is not None]
+    if not stds:
+        return spread
+    return math.hypot(spread or 0.0, math.fsum(stds) / len(stds))
+
+
+def _common(items: Sequence[_T | None]) -> _T | None:
+    """What all have; None where they differ."""
+    return items[0] if len(set(items)) == 1 else None
+
+
+def _notes(results: Sequence[ModelResult], ranked: Ranking | None) -> Iterable[str]:
+    """Each note once, with the models that it belongs to where these are not all."""
+    for result in results:
+        for error in result.errors:
+            yield f"{result.name} failed: {error}"
+        if result.wanted is not None and result.runs < result.wanted and not result.errors:
+            yield f"{result.name}: {result.runs} of {result.wanted} runs are done"
+    with_figures = [result for result in results if result.runs]
+    singles = [result.name for result in with_figures if result.runs == 1]
+    if singles:
+        yield (
+            f"one run only, so how much runs differ is not in the ±: {', '.join(singles)}; "
+            "give more seeds or repeats"
+        )
+    owners: dict[str, list[str]] = {}
+    for result in with_figures:
+        for note in result.notes:
+            owners.setdefault(note, []).append(result.name)
+    for note, names in owners.items():
+        yield note if len(names) == len(with_figures) else f"{', '.join(names)}: {note}"
+    yield from () if ranked is None else ranked.notes

@@ -1,0 +1,151 @@
+"""Training of one model in a study, and its energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pywatt import _core
+from pywatt.measurement import measure
+from pywatt.sensors import SensorChoice, select
+from pywatt.study.imports import Imports
+from pywatt.study.settings import Recipe, Reference
+from pywatt.training.loop import profile_training, targets_of
+from pywatt.training.result import Extrapolation, TrainingProfile
+from pywatt.training.session import TrainingProfiler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingEnergy:
+    """What a training took. None where not known.
+
+    Attributes:
+        energy_j: energy of all of it, loading and all else between the steps included;
+            extrapolated where the recipe asks for that.
+        energy_j_std: one standard deviation of it.
+        duration_s: how long it took.
+        epochs: measured times through the loader; None where the model trains its own way.
+        extrapolated_to: for how many epochs energy and duration are told; None: for those.
+        estimated: true if any of the energy comes from a model of the machine.
+        notes: what a reader of the figures has to know.
+    """
+
+    energy_j: float | None
+    energy_j_std: float | None
+    duration_s: float
+    epochs: int | None
+    extrapolated_to: int | None = None
+    estimated: bool
+    notes: tuple[str, ...]
+
+
+def train(
+    model: nn.Module,
+    loader: Iterable[Any],
+    training: Recipe | Reference,
+    imports: Imports,
+    *,
+    forward: Callable[[nn.Module, Any], Any] | None,
+    device: torch.device,
+    sensors: SensorChoice,
+    rate_hz: float,
+    clock: _core.Clock | None,
+) -> TrainingEnergy:
+    """Train a model by a recipe or its own function, and measure that.
+
+    Raises:
+        StudyError: what the recipe names cannot be imported.
+        Exception: whatever the model, the loader or the training raises.
+    """
+    model.train()
+    if isinstance(training, Reference):
+        return _own_way(model, loader, training, imports, device, sensors, rate_hz, clock)
+    optimizer = imports.call(training.optimizer, model.parameters())
+    scheduler = None
+    if training.scheduler is not None:
+        scheduler = imports.call(training.scheduler, optimizer)
+    if scheduler is not None and training.scheduler_steps == "batch":
+        each_batch, scheduler = scheduler, None
+        optimizer.register_step_post_hook(lambda *_: each_batch.step())
+    loss_of = None if training.loss is None else imports.call(training.loss)
+    profiled = profile_training(
+        model,
+        loader,
+        loss_fn=loss_of,
+        optimizer=optimizer,
+        epochs=training.epochs,
+        scheduler=scheduler,
+        step_fn=None if forward is None else _step(forward, loss_of, optimizer),
+        device=device,
+        sensors=sensors,
+        rate_hz=rate_hz,
+        method="time",  # the whole counts here, not its layers
+        progress=False,
+        clock=clock,
+    )
+    whole: TrainingProfile | Extrapolation = profiled
+    notes = profiled.notes
+    if training.extrapolate_to is not None:
+        whole = profiled.extrapolate(training.extrapolate_to)
+        notes = (*notes, *whole.notes, f"accuracy is that after {training.epochs} epochs")
+    return TrainingEnergy(
+        energy_j=whole.energy_j,
+        energy_j_std=whole.energy_j_std,
+        duration_s=whole.duration_s,
+        epochs=training.epochs,
+        extrapolated_to=training.extrapolate_to,
+        estimated=whole.estimated,
+        notes=notes,
+    )
+
+
+def _own_way(
+    model: nn.Module,
+    loader: Iterable[Any],
+    fit: Reference,
+    imports: Imports,
+    device: torch.device,
+    sensors: SensorChoice,
+    rate_hz: float,
+    clock: _core.Clock | None,
+) -> TrainingEnergy:
+    notes: tuple[str, ...] = ()
+    if isinstance(sensors, str) and sensors == "auto":
+        # Those of the model's device only, as for the test.
+        chosen = select("auto", devices=[str(device)])
+        sensors, notes = [sensor.core for sensor in chosen.sensors], chosen.notes
+    with measure(sensors=sensors, rate_hz=rate_hz, clock=clock) as measured:
+        imports.call(fit, model, loader)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return TrainingEnergy(
+        energy_j=measured.energy_j,
+        energy_j_std=measured.energy_j_std,
+        duration_s=measured.duration_s,
+        epochs=None,
+        estimated=measured.estimated,
+        notes=(*notes, *measured.notes),
+    )
+
+
+def _step(
+    forward: Callable[[nn.Module, Any], Any], loss_of: Any, optimizer: torch.optim.Optimizer
+) -> Callable[[TrainingProfiler, nn.Module, Any], Any]:
+    """What is done with a batch where the study says how the model is called."""
+
+    def step(profiler: TrainingProfiler, model: nn.Module, batch: Any) -> Any:
+        with profiler.phase("forward"):
+            output = forward(model, batch)
+            loss = output if loss_of is None else loss_of(output, targets_of(batch))
+        with profiler.phase("backward"):
+            loss.backward()
+        with profiler.phase("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    return step

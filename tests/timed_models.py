@@ -1,0 +1,145 @@
+"""Models of studies on a scripted clock: what a sample takes is told, so its energy is known."""
+
+import contextlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import pywatt
+
+clock = pywatt.ScriptedClock()
+POWER_W = 64.0
+
+
+def sensor():
+    """Always 64 W."""
+    return pywatt.ScriptedSensor([POWER_W], clock=clock)
+
+
+def told(table):
+    """What a table says, as JSON, without what differs from process to process."""
+    models = [asdict(model) | {"peak_memory_bytes": None} for model in table.models]
+    return json.dumps({"models": models, "notes": table.notes, "ranking": repr(table.ranking)})
+
+
+class Timed(nn.Module):
+    """Takes so many seconds of the clock a sample, then does what is inside it."""
+
+    def __init__(self, inside, sample_s):
+        super().__init__()
+        self.inside, self.sample_s = inside, sample_s
+
+    def forward(self, x):
+        clock.advance(self.sample_s * len(x))
+        return self.inside(x)
+
+
+class Right(nn.Module):
+    """Right for the first `share` of the four samples; input: the targets, which are 0 or 1."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        right = torch.arange(len(x)) < self.share * len(x)
+        answers = torch.where(right, x.long(), 1 - x.long())
+        return self.weight * nn.functional.one_hot(answers, 2).float()
+
+
+def loaders():
+    """Two batches of four samples for training, three for the test."""
+    batch = (torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0, 1, 0, 1]))
+    return [batch] * 2, [batch] * 3
+
+
+def test_only():
+    return loaders()[1]
+
+
+def model(share, sample_s=0.25):
+    return Timed(Right(share), sample_s)
+
+
+def fails(*_, **__):
+    raise RuntimeError("no such weights")
+
+
+def fails_in_forward():
+    return Timed(nn.Linear(7, 2), 0.25)
+
+
+def no_module():
+    return "a model"
+
+
+def stuck_once(share, sample_s=0.25):
+    """Never returns the first time, in any process: its process is to be killed."""
+    with contextlib.suppress(FileExistsError):  # of two at the same moment one is the first
+        Path("reached").open("x").close()
+        time.sleep(3600)
+    return model(share, sample_s)
+
+
+def logged(name, share):
+    """Leaves a line for each time that it is built, and takes a moment of real time."""
+    with Path("built.log").open("a") as log:
+        log.write(f"{name}\n")
+    time.sleep(0.05)
+    return model(share)
+
+
+def interrupted_once(share):
+    if not Path("interrupted").exists():
+        Path("interrupted").touch()
+        raise KeyboardInterrupt
+    return model(share)
+
+
+def own_loss(model, batch):
+    """A call in place of the study's own; a loss by itself."""
+    return ((model(batch[0]).argmax(1) - batch[1]) ** 2).float().mean() + model.inside.weight**2
+
+
+def fit(model, loader):
+    """Its own way of training: 2 s a batch."""
+    for _ in loader:
+        clock.advance(2.0)
+
+
+def one_and_a_half(output, batch):
+    return 1.5
+
+
+def share_right(output, batch, most=1.0):
+    return most * float((output.argmax(1) == batch[1]).float().mean())
+
+
+class OverAll:
+    """A metric that is no mean over batches: how often the number right has been asked for."""
+
+    def __init__(self, gives=None):
+        self.gives, self.batches = gives, 0
+
+    def update(self, output, batch):
+        self.batches += 1
+
+    def compute(self):
+        return self.batches / 4 if self.gives is None else self.gives
+
+    def std(self):
+        return 0.03125
+
+
+class NoCompute:
+    def update(self, output, batch):
+        pass
+
+
+def random_weights():
+    return Timed(nn.Sequential(nn.Unflatten(0, (-1, 1)), nn.Linear(1, 2)), 0.25)
