@@ -316,7 +316,6 @@ class TrainingProfiler:
                 duration_s=longest.duration_s,
                 sensor_models={},
                 devices={source.name: source.devices for source in sources},
-                sensor_models={},
                 budget_s=budget_s,
                 advance=advance,
             ).run()
