@@ -30,14 +30,6 @@ from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
 from pywatt.trace import Quality, Trace
-from pywatt.training.result import (
-    EpochEnergy,
-    Extrapolation,
-    LayerTraining,
-    PhaseEnergy,
-    TrainingProfile,
-    TrainingSession,
-)
 from pywatt.windows import window
 
 if TYPE_CHECKING:
@@ -46,6 +38,14 @@ if TYPE_CHECKING:
     from pywatt.profiler import Profiler
     from pywatt.study.public import Study
     from pywatt.training.loop import profile_training
+    from pywatt.training.result import (
+        EpochEnergy,
+        Extrapolation,
+        LayerTraining,
+        PhaseEnergy,
+        TrainingProfile,
+        TrainingSession,
+    )
     from pywatt.training.session import TrainingProfiler
 
 __all__ = [
@@ -106,6 +106,16 @@ __all__ = [
 ]
 
 
+_OF_TRAININGS = (
+    "EpochEnergy",
+    "Extrapolation",
+    "LayerTraining",
+    "PhaseEnergy",
+    "TrainingProfile",
+    "TrainingSession",
+)
+
+
 def __getattr__(name: str) -> Any:
     """Import what needs torch, or takes a while, only when it is asked for."""
     if name == "profile":
@@ -120,6 +130,10 @@ def __getattr__(name: str) -> Any:
         from pywatt.training.loop import profile_training
 
         return profile_training
+    if name in _OF_TRAININGS:
+        from pywatt.training import result
+
+        return getattr(result, name)
     if name == "TrainingProfiler":
         from pywatt.training.session import TrainingProfiler
 

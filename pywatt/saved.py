@@ -11,37 +11,22 @@ import typing
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pywatt.device_state import DeviceState
 from pywatt.errors import FileFormatError, PywattError
 from pywatt.results import LayerEnergy, Profile
 from pywatt.sensors import SensorInfo
 from pywatt.trace import Trace
-from pywatt.training.result import (
-    EpochEnergy,
-    LayerTraining,
-    PhaseEnergy,
-    TrainingProfile,
-    TrainingSession,
-)
+
+if TYPE_CHECKING:
+    from pywatt.training.result import TrainingProfile
 
 FORMAT = "pywatt profile"
 TRAINING_FORMAT = "pywatt training"
 VERSION = 1
 
 _T = TypeVar("_T")
-_Built = TypeVar(
-    "_Built",
-    LayerEnergy,
-    Profile,
-    DeviceState,
-    PhaseEnergy,
-    LayerTraining,
-    EpochEnergy,
-    TrainingSession,
-    TrainingProfile,
-)
 _NESTED = ("layers", "sensors", "traces", "device_states", "phases", "epochs", "sessions")
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -51,7 +36,7 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     _write(to_json(profile), path)
 
 
-def save_training(profile: TrainingProfile, path: str | os.PathLike[str]) -> None:
+def save_training(profile: "TrainingProfile", path: str | os.PathLike[str]) -> None:
     """Writes the profile of a training likewise. Raises OSError."""
     _write(training_to_json(profile), path)
 
@@ -93,7 +78,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
     return _read(path, from_json)
 
 
-def load_training(path: str | os.PathLike[str]) -> TrainingProfile:
+def load_training(path: str | os.PathLike[str]) -> "TrainingProfile":
     """Reads a profile that `TrainingProfile.save` wrote, or a record; raises likewise."""
     return _read(path, training_from_json)
 
@@ -136,7 +121,7 @@ def to_json(profile: Profile, *, traces: bool = True, indent: int | None = None)
     return _dumped(document, indent)
 
 
-def training_to_json(profile: TrainingProfile, *, indent: int | None = None) -> str:
+def training_to_json(profile: "TrainingProfile", *, indent: int | None = None) -> str:
     """The profile of a training as JSON that `training_from_json` reads back."""
     document = {
         "format": TRAINING_FORMAT,
@@ -183,8 +168,16 @@ def from_json(text: str) -> Profile:
         raise FileFormatError(f"a damaged pywatt profile ({error!r}): save it again") from error
 
 
-def training_from_json(text: str) -> TrainingProfile:
+def training_from_json(text: str) -> "TrainingProfile":
     """The profile that `training_to_json` wrote. Raises FileFormatError."""
+    from pywatt.training.result import (  # takes a moment to import, and few need it
+        EpochEnergy,
+        LayerTraining,
+        PhaseEnergy,
+        TrainingProfile,
+        TrainingSession,
+    )
+
     fields = _fields(text, TRAINING_FORMAT)
     try:
         return _built(
@@ -262,12 +255,12 @@ def _flat(item: Any) -> dict[str, Any]:
     }
 
 
-def _built(cls: type[_Built], document: Mapping[str, Any]) -> _Built:
+def _built(cls: type[_T], document: Mapping[str, Any]) -> _T:
     """An object from its JSON, every field of the type that it is declared with."""
     names = {"SensorInfo": SensorInfo, "Trace": Trace, "DeviceState": DeviceState}
     hints = typing.get_type_hints(cls, localns=names)
     arguments = {}
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # all that are given are
         if field.name in document:
             arguments[field.name] = _checked(document[field.name], hints[field.name], field.name)
     return cls(**arguments)

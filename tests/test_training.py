@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from models import scripted, traces_left
+from simulated_cuda import SimulatedCuda
 from timed_training import STEP_S, STEP_W, Loader, Timed, TimedSgd, Training, adds_up
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import pywatt
+from pywatt.attribution.result import PathTimes
+from pywatt.cuda_clock import CudaTimeline
+from pywatt.training.hooks import TrainingHooks
 
 
 def layer(profile, name):
@@ -424,7 +428,11 @@ def test_a_closure_works_inside_the_optimizer():
 def test_the_users_own_loop():
     training = Training(batches=4)
     with pywatt.TrainingProfiler(
-        training.model, sensors=training.sensor, clock=training.clock, method="overlap"
+        training.model,
+        sensors=training.sensor,
+        clock=training.clock,
+        method="overlap",
+        rate_hz=1000.0,
     ) as p:
         for _ in range(2):
             for batch in p.epoch(training.loader):
@@ -506,3 +514,68 @@ def test_few_steps_are_traced_of_many():
     assert chosen[:8] == [False, True, True, True, True, True, False, False]
     cost = 0.003 * sum(chosen) / (0.010 * len(chosen))
     assert 0.001 < cost < 0.004
+
+
+# On a GPU.
+
+
+class _Given(torch.autograd.Function):
+    """Gives the simulated device work forward and backward; the host does not wait."""
+
+    @staticmethod
+    def forward(ctx, x, cuda, forward_s, backward_s):
+        ctx.cuda, ctx.backward_s = cuda, backward_s
+        cuda.current_stream(0).give(forward_s)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.cuda.current_stream(0).give(ctx.backward_s)
+        return gradient, None, None, None
+
+
+class OnDevice(nn.Module):
+    def __init__(self, cuda, forward_s, backward_s):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.work = (cuda, forward_s, backward_s)
+
+    def forward(self, x):
+        return _Given.apply(self.linear(x), *self.work)
+
+
+def test_phases_and_layers_have_the_devices_time():
+    clock = pywatt.ScriptedClock()
+    cuda = SimulatedCuda(clock, latency_s=1e-5)
+    model = nn.Sequential(OnDevice(cuda, 0.01, 0.02), OnDevice(cuda, 0.03, 0.05))
+    hooks = TrainingHooks(
+        *(model, clock),
+        timeline=lambda device, clock: CudaTimeline(device, clock, cuda),
+        home=lambda module: "cuda:0",
+    )
+    with hooks:
+        for step in range(3):
+            if step > 0:
+                hooks.attach()
+            hooks.enter_phase("forward")
+            loss = model(torch.ones(2, 2)).sum()
+            hooks.leave_phase()
+            hooks.enter_phase("backward")
+            loss.backward()
+            hooks.leave_phase()
+            if step > 0:
+                hooks.detach()
+        hooks.synchronize()
+        hooks.recorder.close_all()
+    spans = hooks.spans(["cuda:0"])
+    times = PathTimes.of(spans)
+    found = {
+        (hooks.meanings[name].kind, hooks.meanings[name].of): float(times.time_s[path])
+        for path, name in enumerate(spans.paths.name)
+    }
+    assert found["phase", "forward"] == pytest.approx(0.04, abs=1e-6)
+    assert found["traced", "forward"] == pytest.approx(2 * 0.04, abs=1e-6)
+    assert found["traced", "backward"] == pytest.approx(2 * 0.07, abs=1e-6)
+    assert found["forward", "1"] == pytest.approx(2 * 0.03, abs=1e-6)
+    assert found["backward", "1"] == pytest.approx(2 * 0.05, abs=1e-6)
+    assert found["backward", "0"] == pytest.approx(2 * 0.02, abs=1e-6)

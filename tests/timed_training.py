@@ -108,6 +108,7 @@ class Training:
             "sensors": self.sensor,
             "clock": self.clock,
             "method": "overlap",
+            "rate_hz": 1000.0,
         }
         return pywatt.profile_training(self.model, self.loader, **chosen | options)
 

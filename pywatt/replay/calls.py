@@ -48,10 +48,8 @@ class Intercept:
     """
 
     def __init__(self, entry: ModuleEntry, seen: Seen) -> None:
-        self._home = entry.module.__dict__
+        self._module, self._home = entry.module, entry.module.__dict__
         self._attribute = entry.timed_at or "forward"
-        self._inner = getattr(entry.module, self._attribute)
-        self._inner_is_own = self._attribute in self._home
         self._seen = seen
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -60,6 +58,9 @@ class Intercept:
         return self._inner(*args, **kwargs)
 
     def __enter__(self) -> Intercept:
+        # Only now: two may see the calls of one module, and the inner one is then called too.
+        self._inner = getattr(self._module, self._attribute)
+        self._inner_is_own = self._attribute in self._home
         self._home[self._attribute] = self
         return self
 

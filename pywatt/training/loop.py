@@ -16,14 +16,13 @@ from pywatt.batches import call_model, describe, duplicate
 from pywatt.batches import move as moved_to
 from pywatt.errors import ArgumentError, BatchError
 from pywatt.loader_run import DEFAULT_BUDGET_S, check_budget, check_count
-from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
 from pywatt.sensors import SensorChoice
 from pywatt.training.replay import OptimizerStep, gradients_aside, why_not
 from pywatt.training.result import TrainingProfile
-from pywatt.training.session import TrainingProfiler
+from pywatt.training.session import TRAINING_RATE_HZ, TrainingProfiler
 
 LossOf = Callable[..., Any]
 StepOf = Callable[[TrainingProfiler, nn.Module, Any], Any]
@@ -43,7 +42,7 @@ def profile_training(
     step_fn: StepOf | None = None,
     device: torch.device | str | None = None,
     sensors: SensorChoice = "auto",
-    rate_hz: float = DEFAULT_RATE_HZ,
+    rate_hz: float = TRAINING_RATE_HZ,
     method: Method = "auto",
     budget_s: float = DEFAULT_BUDGET_S,
     max_batches: int | None = None,
@@ -81,7 +80,7 @@ def profile_training(
         device: where batches are moved to; default: the model's own device.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second, 1 to 10,000.
+        rate_hz: readings a second while it trains, 1 to 10,000; replay takes no fewer than 1,000.
         method: how energy is shared among phases and layers: ``overlap``, ``regression``, ``time``;
             ``replay``, which after the training runs the forward and the backward of each module
             back to back, with its real input and gradient, and leaves no trace of it; or ``auto``,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pywatt.attribution import Attributed, Method, attribute
+from pywatt.attribution.case import Case
 from pywatt.attribution.choose import BETTER
+from pywatt.attribution.overlap import RESOLVED_PERIODS
 from pywatt.attribution.result import PathTimes, WindowEnergy
 from pywatt.attribution.source import (
     Source,
@@ -136,7 +138,12 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
         told = None
         if modules and method != "replay" and len(spans) > len(phase_spans):
             told = attribute(source, spans, start_s, end_s, method=run_alone)
-            if told is not None and not _tells_modules(told, hooks, spans, end_s - start_s):
+            asked = told is not None and told.method == method
+            if told is not None and not (
+                asked or _tells_modules(told, source, hooks, spans, start_s, end_s)
+            ):
+                told = None
+            if told is not None and told.method == "time":
                 told = None
         shares.append(SourceShare(source, tuple(devices), spans, phases, told))
     total = total_energy(sources, start_s, end_s)
@@ -153,14 +160,25 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
     )
 
 
-def _tells_modules(told: Attributed, hooks: TrainingHooks, spans: Spans, duration_s: float) -> bool:
+def _tells_modules(
+    told: Attributed,
+    source: Source,
+    hooks: TrainingHooks,
+    spans: Spans,
+    start_s: float,
+    end_s: float,
+) -> bool:
     """Tell whether this is about modules, and not only about the phases around them."""
-    if told.method == "overlap":
-        return True
     times = PathTimes.of(spans)
-    traced = np.array([hooks.meanings[name].kind == "traced" for name in spans.paths.name], bool)
-    traced_s = float(np.sum(times.time_s[traced]))
-    return told.method == "regression" and traced_s >= TELLING_SHARE * duration_s
+    modules = np.array([hooks.meanings[name].entry >= 0 for name in spans.paths.name], bool)
+    only = PathTimes(
+        *(np.where(modules, x, 0.0) for x in (times.calls, times.time_s, times.self_time_s))
+    )
+    if told.method == "regression":
+        return float(np.sum(only.self_time_s)) >= TELLING_SHARE * (end_s - start_s)
+    case = Case(source, spans, only, start_s, end_s, told.total)
+    resolved_s = case.resolved_s
+    return resolved_s is not None and case.call_s >= RESOLVED_PERIODS * resolved_s
 
 
 def _epochs(

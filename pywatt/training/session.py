@@ -39,6 +39,9 @@ from pywatt.training.segment import EpochPiece, Segment, fold
 from pywatt.training.tally import EpochTally
 from pywatt.training.tree import Tree
 
+# Readings a second: what a training of hours has of more costs its time, and tells little more.
+TRAINING_RATE_HZ = 200.0
+
 # A segment is attributed and forgotten after so long, or at an epoch's end where that is recorded.
 SEGMENT_S = 60.0
 RECORDED_SEGMENT_S = 10.0
@@ -96,7 +99,7 @@ class TrainingProfiler:
         model: nn.Module,
         *,
         sensors: SensorChoice = "auto",
-        rate_hz: float = DEFAULT_RATE_HZ,
+        rate_hz: float = TRAINING_RATE_HZ,
         method: Method = "auto",
         record: str | os.PathLike[str] | None = None,
         device: torch.device | str = "cpu",
@@ -307,12 +310,12 @@ class TrainingProfiler:
             self._ledger.replayed = TrainingReplay(
                 entries_with_backward(entries, step, self.device),
                 run_pass,
-                self._new_monitor(),
+                self._new_monitor(max(self._rate_hz, DEFAULT_RATE_HZ)),
                 time_s=time_s,
                 self_time_s=self_time_s,
                 duration_s=longest.duration_s,
-                devices={source.name: source.devices for source in sources},
                 sensor_models={},
+                devices={source.name: source.devices for source in sources},
                 budget_s=budget_s,
                 advance=advance,
             ).run()
@@ -400,8 +403,8 @@ class TrainingProfiler:
 
     # Segments.
 
-    def _new_monitor(self) -> Monitor:
-        return Monitor(self._sensors, rate_hz=self._rate_hz, clock=self._clock)
+    def _new_monitor(self, rate_hz: float | None = None) -> Monitor:
+        return Monitor(self._sensors, rate_hz=rate_hz or self._rate_hz, clock=self._clock)
 
     def _new_hooks(self) -> TrainingHooks:
         return TrainingHooks(self._model, self._clock, default_device=self._default_device)
