@@ -145,9 +145,18 @@ def regress(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Energies:
-    """Energies of the names and outside last, closed on the measured total; with covariance."""
+    """Energies of the names and outside last, closed on the measured total.
+
+    Attributes:
+        energy_j: the energies.
+        apart_j_std: one standard deviation of each if the total were exact, whose own error is on
+            no name more than on another.
+        covariance: of the energies, the total's error in it.
+        total_ratio: the total over what the powers add up to.
+    """
 
     energy_j: FloatArray
+    apart_j_std: FloatArray
     covariance: FloatArray
     total_ratio: float
 
@@ -163,9 +172,9 @@ class _Energies:
         energy_j = ratio * found_j
         closes = np.eye(len(found_j)) - np.outer(found_j / sum_j, np.ones(len(found_j)))
         closes *= ratio * per_watt[None, :]
-        covariance = closes @ powers.covariance @ closes.T
-        covariance += np.outer(found_j, found_j) * (total.energy_j_std / sum_j) ** 2
-        return cls(energy_j, covariance, ratio)
+        apart = closes @ powers.covariance @ closes.T
+        shared = np.outer(found_j, found_j) * (total.energy_j_std / sum_j) ** 2
+        return cls(energy_j, np.sqrt(np.diag(apart)), apart + shared, ratio)
 
 
 def _by_path(
@@ -198,8 +207,9 @@ def _judge(
 ) -> Verdict:
     """Say whether the modules' energies can be believed, and why not."""
     modules_j = float(np.sum(energies.energy_j[:-1]))
-    stds_j = np.sqrt(np.diag(energies.covariance)[:-1])
-    misattributed = MEAN_ABSOLUTE * float(np.sum(stds_j)) / modules_j if modules_j > 0 else 1.0
+    misattributed = 1.0
+    if modules_j > 0:
+        misattributed = MEAN_ABSOLUTE * float(np.sum(energies.apart_j_std[:-1])) / modules_j
     timing_s = float(np.median(readings.timing_s))
     timing_s = float(np.hypot(np.hypot(timing_s, powers.delay_s_std), readings.window_s_std))
     short = _share_in_short_calls(times, SHORTEST_CALL * timing_s)
