@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pywatt.attribution.beat import beats, without_beats
 from pywatt.attribution.change_instants import ChangeInstants
 from pywatt.attribution.edge import STEADY_STD, Level, bounded, part_of_interval, short_window
 from pywatt.attribution.result import WindowEnergy
@@ -328,13 +329,14 @@ def power_curve(power: Trace) -> LatticeCurve | None:
     first = np.concatenate(([0], np.cumsum(periods)))
     times_s = np.interp(np.arange(first[-1] + 1), first, begins_s)
     values_w = np.repeat(power.run_value, periods)
-    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * values_w)))
+    found = beats(values_w, np.diff(times_s))
+    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * without_beats(values_w, found))))
     return LatticeCurve(
         times_s,
         np.full(len(times_s), period_s / np.sqrt(12.0)),
         energy_j,
         period_s,
-        Unseen.of(power, values_w, np.diff(times_s)),
+        Unseen.of(power, values_w, np.diff(times_s), found),
         0.0,
         power.run_first_s,
         power.run_value,

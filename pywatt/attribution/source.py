@@ -86,6 +86,13 @@ class Source:
             return self._metered
         return None
 
+    @property
+    def beat_cycles_s(self) -> tuple[float, ...]:
+        """Times in s in which its power's readings rise and fall, where these are beats."""
+        curve = self._metered
+        unseen = curve.unseen if isinstance(curve, LatticeCurve) else None
+        return () if unseen is None else tuple(beat.cycle_s for beat in unseen.beats)
+
     @classmethod
     def of(cls, trace: Trace) -> Source:
         """Make a source of one trace alone."""
@@ -192,6 +199,12 @@ def caveats(sources: Iterable[Source]) -> Iterator[str]:
     """Say what the sensors behind some sources cannot know."""
     for source in sources:
         if source.counter is None and source.power is not None and not is_fine(source.power):
+            for cycle_s in source.beat_cycles_s:
+                yield (
+                    f"{source.name}: its readings rise and fall evenly every {cycle_s:.3g} s, as "
+                    "those of a load that repeats nearly as often as they are published: their "
+                    "mean is taken for the power meanwhile"
+                )
             yield (
                 f"{source.name} has no energy counter, and its power may be the mean of a small "
                 "part of the time only: a load that repeats as often as it is published can be far "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pywatt.attribution.beat import Beat
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
@@ -18,6 +19,9 @@ MOST_TIMES = 10.0
 # A change of the load shows in the readings at once, since each is the mean of a part of its period
 # at most: in one step, or in two. What takes more steps than four from end to end is gradual.
 GRADUAL_SHARE = 0.25
+
+# How likely readings that rise and fall evenly are no beat: a load may do so by itself.
+PRIOR_SLOW = 0.2
 
 
 def most_power_w(power: Trace) -> float:
@@ -45,32 +49,46 @@ class Unseen:
         std_w: standard deviation of what was read over the trace.
         most_w: most power that there may have been.
         gradual_j: energy of what changed gradually in the readings, up to each of them, less its
-            mean; shape (readings + 1,).
+            mean; shape (readings + 1,). What is taken to be a beat counts by how likely it is none.
+        beats: where the mean of the readings is taken for the power.
     """
 
     step_s: float
     std_w: float
     most_w: float
     gradual_j: FloatArray
+    beats: tuple[Beat, ...]
 
     @classmethod
-    def of(cls, power: Trace, reading_w: FloatArray, duration_s: FloatArray) -> Unseen:
+    def of(
+        cls,
+        power: Trace,
+        reading_w: FloatArray,
+        duration_s: FloatArray,
+        beats: tuple[Beat, ...],
+    ) -> Unseen:
         """Make it of readings in a row, each of which stands for some time.
 
         Args:
             power: where they come from.
             reading_w: the readings, shape (readings,).
             duration_s: time that each of them stands for, of the same shape.
+            beats: where the mean of the readings is taken for the power.
         """
         mean_w = np.average(reading_w, weights=duration_s)
         std_w = float(np.sqrt(np.average((reading_w - mean_w) ** 2, weights=duration_s)))
         most_step_w = GRADUAL_SHARE * float(np.ptp(reading_w))
         steps_w = np.clip(np.diff(reading_w), -most_step_w, most_step_w)
+        for beat in beats:
+            steps_w[max(0, beat.first - 1) : beat.end] = 0.0
         gradual_w = np.concatenate(([0.0], np.cumsum(steps_w)))
+        for beat in beats:
+            around_w = reading_w[beat.first : beat.end] - beat.mean_w
+            gradual_w[beat.first : beat.end] += np.sqrt(PRIOR_SLOW) * around_w
         gradual_w -= np.average(gradual_w, weights=duration_s)
         gradual_j = np.concatenate(([0.0], np.cumsum(gradual_w * duration_s)))
         step_s = float(np.mean(duration_s))
-        return cls(step_s, std_w, most_power_w(power), gradual_j)
+        return cls(step_s, std_w, most_power_w(power), gradual_j, beats)
 
     def std_j(self, energy_j: float, duration_s: float) -> float:
         """Standard deviation of a window's energy from what no reading saw.
