@@ -18,6 +18,7 @@ from pywatt.attribution.time import unknown_stds
 from pywatt.device_state import moves
 from pywatt.hooks import ModuleHooks
 from pywatt.modules import find_wholes
+from pywatt.notes import NoteOnParts
 from pywatt.recording import Recording, Shared
 from pywatt.results import LayerEnergy, Profile
 
@@ -179,7 +180,9 @@ def _notes(
     calls = [layer.calls for layer in layers[len(hooks.windows) :]]
     yield from find_wholes(hooks.entries, calls)
     if not any(calls):
-        yield "no module was called inside the measurement: all energy is outside of the modules"
+        yield NoteOnParts(
+            "no module was called inside the measurement: all energy is outside of the modules"
+        )
     if hooks.compiled_inside:
         yield (
             "torch.compile was at work during the measurement, and its energy is included: warm up "
@@ -188,20 +191,22 @@ def _notes(
     if recording.training:
         yield "the model was in training mode: call model.eval() first to profile inference"
     if hooks.recorder.threads > 1:
-        yield "modules ran in several threads at once: their power is shared equally among them"
+        yield NoteOnParts(
+            "modules ran in several threads at once: their power is shared equally among them"
+        )
     for device, timeline in hooks.timelines.items():
         if timeline.streams > 1:
-            yield (
+            yield NoteOnParts(
                 f"work on {device} ran on {timeline.streams} streams: where they overlap, power is "
                 "shared equally among them"
             )
         if timeline.captured_calls:
-            yield (
+            yield NoteOnParts(
                 f"{timeline.captured_calls} calls captured into a CUDA graph on {device} have no "
                 "time and no energy"
             )
         if timeline.failure is not None:
-            yield (
+            yield NoteOnParts(
                 f"calls on {device} were timed only until it failed, and what it drew later is "
                 f"outside of the modules: {timeline.failure}"
             )

@@ -27,6 +27,7 @@ from pywatt.batches import (
 )
 from pywatt.errors import ArgumentError, BatchError
 from pywatt.monitor import DEFAULT_RATE_HZ
+from pywatt.notes import NoteOnParts
 from pywatt.preserve import preserved_state
 from pywatt.profiler import Profiler
 from pywatt.progress import progress_bar
@@ -265,8 +266,10 @@ class _Batches:
         if self._passes == 1:
             return ()
         return (
-            f"the loader was gone through {self._passes} times, since once was too short for the "
-            "sensors: calls, time and energy are those of all",
+            NoteOnParts(
+                f"the loader was gone through {self._passes} times, since once was too short for "
+                "the sensors: calls, time and energy are those of all"
+            ),
         )
 
 

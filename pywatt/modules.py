@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pywatt.errors import ArgumentError
+from pywatt.notes import NoteOnParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def find_wholes(entries: Sequence[ModuleEntry], calls: Sequence[int]) -> Iterato
             reasons.setdefault(whole, []).append(entry.name or "the model")
     for reason, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        yield f"profiled as a whole: {shown} ({reason})"
+        yield NoteOnParts(f"profiled as a whole: {shown} ({reason})")
 
 
 def _ran_fused(index: int, entries: Sequence[ModuleEntry], calls: Sequence[int]) -> bool:

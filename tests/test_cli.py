@@ -254,11 +254,12 @@ def test_the_figures_are_shown_on_the_narrowest_terminal(columns):
 
 
 def test_help_has_an_example():
-    for arguments in ([], ["demo"], ["sensors"], ["compare"], ["run"]):
+    for arguments in ([], ["demo"], ["sensors"], ["compare"], ["run"], ["call"], ["study"]):
         shown = pywatt(*arguments, "--help")
         assert shown.returncode == 0
         assert "example: pywatt" in shown.stdout
         assert shown.stdout.isascii()
+        assert "%%" not in shown.stdout
 
 
 def test_version():

@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,10 @@ def test_arguments_and_json(capsys):
     assert found["function"] == "nap"
     assert found["estimated"] is True
     assert found["duration_s"] >= 0.004
-    assert set(function_named("our_work:nap").__globals__["seen"][0][1]) == {1, "a"}
+    assert set(function_named("our_work:nap", folder=Path.cwd()).__globals__["seen"][0][1]) == {
+        1,
+        "a",
+    }
 
 
 def test_literals_and_text():
@@ -106,4 +110,4 @@ def test_what_the_function_raises_goes_on():
 def test_a_module_that_lacks_another_says_which(tmp_path):
     (tmp_path / "lacks.py").write_text("import absent_one\n")
     with pytest.raises(ModuleNotFoundError, match="absent_one"):
-        function_named("lacks:f")
+        function_named("lacks:f", folder=tmp_path)

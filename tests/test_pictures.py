@@ -57,6 +57,17 @@ def crowd(seed):
     ]
 
 
+def alike():
+    """Long names on figures that hardly differ: no place for all of them in the picture."""
+    kinds = ("vision-transformer-base-patch16-224", "resnet-101-wide-pretrained-imagenet21k")
+    return [
+        row(
+            f"{kinds[i % 2]} on cuda:{i}", 0.9 + 0.0005 * i, 500.0 + i, parameters=10 ** (5 + i % 4)
+        )
+        for i in range(12)
+    ]
+
+
 def drawn(figure):
     """All texts of a figure that are drawn, with their boxes in pixels."""
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -85,7 +96,9 @@ def of_all(rows, *, dark=False):
     ]
 
 
-@pytest.mark.parametrize("rows", [FEW, crowd(3), FEW[:1]], ids=["few", "many", "one"])
+@pytest.mark.parametrize(
+    "rows", [FEW, crowd(3), FEW[:1], alike()], ids=["few", "many", "one", "alike"]
+)
 def test_no_text_covers_another_or_leaves_the_picture(rows):
     for figure in of_all(rows):
         boxes = drawn(figure)
@@ -97,14 +110,15 @@ def test_no_text_covers_another_or_leaves_the_picture(rows):
             )
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_no_name_covers_a_bubble(seed):
-    rows = crowd(seed)
+@pytest.mark.parametrize("rows", [*map(crowd, range(4)), alike()])
+def test_no_name_covers_a_bubble(rows):
     figure = pictures.accuracy_against_energy(rows)
     (axes,) = figure.axes
-    names = {one.name for one in rows}
-    boxes = [box for text, box in drawn(figure) if text.get_text() in names]
+    # Names beside their bubbles, or numbers there and names beside the axes.
+    boxes = [box for text, box in drawn(figure) if text in axes.texts]
     assert len(boxes) == len(rows)
+    named = [text for text in shown(figure) if any(text.endswith(one.name) for one in rows)]
+    assert len(named) == len(rows)
     bubbles = [c for c in axes.collections if hasattr(c, "get_sizes")]
     assert len(bubbles) == len(rows)
     for bubble in bubbles:
@@ -167,6 +181,15 @@ def test_the_front_is_filled_and_the_others_are_not():
     assert set(fills.values()) == {LIGHT.first}
     line = axes.lines[0]
     assert list(line.get_ydata()) == [0.95, 0.97, 0.985, 0.987]
+
+
+def test_what_cannot_be_named_in_place_has_numbers_from_the_most_accurate_on():
+    rows = alike()
+    figure = pictures.accuracy_against_energy(rows)
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {str(place) for place in range(1, 13)}
+    for place, one in enumerate(sorted(rows, key=lambda one: -one.accuracy), 1):
+        assert f"{place}  {one.name}" in shown(figure)
 
 
 def test_bubbles_grow_with_parameters():

@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 import math
 import os
@@ -35,6 +36,15 @@ def a_model(name, /, factory="model", more="", **arguments):
 
 GOOD = a_model("good", share=0.75)
 CHEAP = a_model("cheap", share=0.5, sample_s=0.125)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported_modules_are_not_searched_for_garbage():
+    """A study collects garbage after each run, which would take most of the time of a short one."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +225,13 @@ def test_the_recipe_is_torchs_own():
     assert table.models[0].errors == ()
 
 
+def test_losses_of_torch_get_the_logits_of_an_output():
+    table = run(HEAD + RECIPE + a_model("answering", "answering", share=0.75))
+    assert table.models[0].errors == ()
+    assert table.models[0].row.accuracy == 0.75
+    assert table.models[0].row.train_energy_j == pytest.approx(4.0 * POWER_W)
+
+
 def test_a_training_can_be_extrapolated():
     table = run(HEAD + RECIPE + "extrapolate_to = 10\n" + GOOD)
     (model,) = table.models
@@ -234,6 +251,7 @@ def test_a_training_can_be_extrapolated():
         (HEAD.replace("timed_models:", "nowhere.py:") + GOOD, ["data", "no file nowhere.py"]),
         (HEAD.replace("timed_models:", "nowhere:") + GOOD, ["data", "no module 'nowhere'"]),
         (HEAD + RECIPE.replace("SGD", "Adm") + GOOD, ["line 7", "optimizer", "no 'Adm'"]),
+        ('devices = "gpu"\n' + HEAD + GOOD, ["devices", "torch knows no 'gpu'", '"cuda:0"']),
     ],
 )
 def test_what_does_not_exist_is_told_before_anything_runs(text, words):
@@ -241,6 +259,12 @@ def test_what_does_not_exist_is_told_before_anything_runs(text, words):
         run(text)
     for word in ["study.toml", *words]:
         assert word in str(raised.value)
+    assert not Path("study.db").exists()
+
+
+def test_a_sensor_that_is_not_here_fails_no_run():
+    with pytest.raises(pywatt.ArgumentError, match="no sensor 'absent' here"):
+        study(HEAD + GOOD, sensors=["absent"]).run(progress=False)
     assert not Path("study.db").exists()
 
 

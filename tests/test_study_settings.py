@@ -111,6 +111,7 @@ def test_without_a_recipe_nothing_is_trained(read):
         ('"torch.optim:SGD"', '"torch.optim.SGD"', 9, ["training.optimizer", '"module:function"']),
         ("lr = 0.1", "lr = 2020-01-01", 9, ["training.optimizer", "arguments"]),
         ("epochs = 3", "epochs = 3\nextrapolate_to = 2", 9, ["extrapolate_to", "at least 3"]),
+        ("repeats = 2", "rate_hz = 2e4", 4, ["rate_hz", "from 1 to 10,000", "not 20000"]),
         ('name = "a"', "", 11, ["models[1]", "has no 'name'"]),
         ('name = "a"', 'name = ""', 12, ["models[1].name", "text"]),
         ('name = "b"', 'name = "a"', 16, ["models[2].name", "'a' is there twice"]),

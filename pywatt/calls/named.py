@@ -18,7 +18,7 @@ _EXAMPLE = "give module:function or path/to/file.py:function, such as json:dumps
 _BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)
 
 
-def function_named(target: str, *, folder: Path | None = None) -> Callable[..., Any]:
+def function_named(target: str, *, folder: Path) -> Callable[..., Any]:
     """Import what ``module:function`` or ``path/to/file.py:function`` names.
 
     The folder, or the file's own, is where its imports are looked for first, as Python itself does
@@ -26,7 +26,7 @@ def function_named(target: str, *, folder: Path | None = None) -> Callable[..., 
 
     Args:
         target: what to import.
-        folder: where modules and paths are looked for; None: the working folder.
+        folder: where modules and paths are looked for.
 
     Raises:
         ArgumentError: there is no such module or function, or it cannot be called.
@@ -34,7 +34,6 @@ def function_named(target: str, *, folder: Path | None = None) -> Callable[..., 
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise ArgumentError(f"{target!r} names no function: {_EXAMPLE}")
-    folder = Path.cwd() if folder is None else folder
     is_file = place.endswith(".py")
     module = _from_file(folder / place, place) if is_file else _from_name(place, folder)
     found: Any = module

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import sys
+from pathlib import Path
 
 from pywatt.cli.terminal import say, show, width_of
 
@@ -64,7 +65,9 @@ def execute(options: argparse.Namespace) -> int:
     args, kwargs = arguments_of(options.arg)
     # What the function prints must not come between the figures.
     with contextlib.redirect_stdout(sys.stderr):
-        call = functools.partial(function_named(options.function), *args, **kwargs)
+        call = functools.partial(
+            function_named(options.function, folder=Path.cwd()), *args, **kwargs
+        )
         try:
             found = measure_call(
                 call,

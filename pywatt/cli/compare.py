@@ -29,7 +29,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="what changed between saved profiles, and an exit status for CI",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: pywatt compare old.json new.json --fail-over 5%%",
+        epilog="example: pywatt compare old.json new.json --fail-over 5%",
     )
     compare.add_argument("files", nargs="+", metavar="FILE", help="what Profile.save wrote")
     compare.add_argument(

@@ -39,7 +39,7 @@ def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
         _error_bar(axes, colors, index, score, std)
         share = standing.first_shares[0]
         often = "" if share is None else f"   1st in {percent(share)}"
-        _beside(axes, colors, index, score + std, f"{score:.3f}{often}")
+        _beside(axes, colors, index, score + std, f"{score:#.4g}{often}")
     ends = [score + std for score, std in zip(scores, stds, strict=True)]
     _names(axes, [standing.name for standing in standings], max(ends))
     label_axes(

@@ -71,11 +71,14 @@ def label_axes(axes: Axes, colors: Theme, *, x: str = "", y: str = "") -> None:
     axes.set_ylabel(y, color=colors.ink, fontsize=10)
 
 
-def legend(axes: Axes, colors: Theme, **options: Any) -> None:
-    """Explains what has a label, beside the axes, where it can cover nothing."""
+def legend(axes: Axes, colors: Theme, *, top: float = 1.0, **options: Any) -> None:
+    """Explains what has a label, beside the axes, where it can cover nothing.
+
+    `top` is where it begins, 0 at the bottom of the axes and 1 at their top.
+    """
     axes.legend(
         loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
+        bbox_to_anchor=(1.0, top),
         frameon=False,
         labelcolor=colors.ink,
         fontsize=9,

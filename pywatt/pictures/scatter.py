@@ -148,7 +148,7 @@ def _limits(axes: Axes, points: Sequence[_Point]) -> None:
 
     lows, highs = zip(*map(_bar, points), strict=True)
     least, most = min(lows), max(highs)
-    margin = (most / least) ** 0.12 * 1.2
+    margin = (most / least) ** 0.16 * 1.05
     axes.set_xlim(least / margin, most * margin)
     decades = math.log10(most / least)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)))
@@ -199,15 +199,58 @@ def _place_names(
     points: Sequence[_Point],
     area_of: Callable[[int | None], float],
 ) -> None:
-    """Put names where they cover no bubble, no error bar, no line and no other name."""
+    """Put names where they cover no bubble, no error bar, no line and no other name.
+
+    Where some have no such place, points have numbers, and the names are beside the axes.
+    """
+    # The axes must have their final place, and keep it, since names are placed in pixels.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    if _written(figure, axes, colors, points, area_of, [point.name for point in points]):
+        return
+    by_accuracy = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
+    numbers = [str(by_accuracy.index(index) + 1) for index in range(len(points))]
+    key = [f"{place}  {points[index].name}" for place, index in enumerate(by_accuracy, 1)]
+    figure.set_size_inches(
+        figure.get_figwidth() + 0.07 * max(0, max(map(len, key)) - 30),
+        max(figure.get_figheight(), 2.6 + 0.19 * len(key)),
+    )
+    _list_names(axes, colors, key)
+    figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    _written(figure, axes, colors, points, area_of, numbers, anyhow=True)
+
+
+def _list_names(axes: Axes, colors: Theme, key: Sequence[str]) -> None:
+    """List names below the legend."""
+    from matplotlib.lines import Line2D
+
+    above = axes.get_legend()
+    assert above is not None
+    axes.add_artist(above)
+    bottom = above.get_window_extent().transformed(axes.transAxes.inverted()).y0
+    handles = [Line2D([], [], linestyle="", label=name) for name in key]
+    options = {"handlelength": 0.0, "handletextpad": 0.0, "labelspacing": 0.3}
+    legend(axes, colors, handles=handles, top=bottom, **options)
+
+
+def _written(
+    figure: Figure,
+    axes: Axes,
+    colors: Theme,
+    points: Sequence[_Point],
+    area_of: Callable[[int | None], float],
+    texts: Sequence[str],
+    *,
+    anyhow: bool = False,
+) -> bool:
+    """Write a text beside each point; tells whether each has a free place, else writes none."""
     try:
         import textalloc
     except ImportError as error:
         raise ImportError("pictures need textalloc: pip install 'pywatt[report]'") from error
 
-    # The axes must have their final place, and keep it, since names are placed in pixels.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
     lines = [line.get_data() for line in axes.lines[:1]]
     for point in points:
         low, high = point.accuracy - point.accuracy_std, point.accuracy + point.accuracy_std
@@ -217,11 +260,11 @@ def _place_names(
     radii = [math.sqrt(area_of(p.parameters)) / 2.0 * figure.dpi / 72.0 for p in points]
     energies_j = [point.energy_j for point in points]
     accuracies = [point.accuracy for point in points]
-    textalloc.allocate(
+    _, _, written, leaders = textalloc.allocate(
         axes,
         energies_j,
         accuracies,
-        [point.name for point in points],
+        list(texts),
         x_scatter=energies_j,
         y_scatter=accuracies,
         scatter_sizes=radii,
@@ -235,7 +278,14 @@ def _place_names(
         max_distance=0.4,
         nbr_candidates=500,
         avoid_label_lines_overlap=True,
+        draw_all=anyhow,
     )
+    if all(text is not None for text in written):
+        return True
+    for artist in (*written, *leaders):
+        if artist is not None:
+            artist.remove()
+    return False
 
 
 def _bar(point: _Point) -> tuple[float, float]:

@@ -210,9 +210,13 @@ def _taus(ranked: Ranking) -> list[Column]:
         texts = []
         for row, other in enumerate(metrics[1:], 1):
             tau = known.get((metric, other))
-            texts.append("" if row <= index else NOT_AVAILABLE if tau is None else f"{tau:+.2f}")
+            texts.append("" if row <= index else NOT_AVAILABLE if tau is None else _signed(tau))
         columns.append((metric, texts))
     return columns
+
+
+def _signed(tau: float) -> str:
+    return f"{round(tau, 2) + 0.0:+.2f}"  # no -0.00
 
 
 def _footprint(models: Sequence[ModelResult], factors: Factors) -> list[Column]:

@@ -22,8 +22,9 @@ from torch import nn
 from pywatt import _core
 from pywatt.errors import StudyError
 from pywatt.loader_run import REPEAT_SHARE, profile
+from pywatt.notes import on_the_whole
 from pywatt.preserve import preserved_state
-from pywatt.sensors import SensorChoice
+from pywatt.sensors import SensorChoice, select
 from pywatt.study.evaluation import evaluate
 from pywatt.study.imports import Imports
 from pywatt.study.memory import peak_bytes, reset_peak
@@ -31,12 +32,24 @@ from pywatt.study.record import RunRecord
 from pywatt.study.settings import PlannedRun, Reference, StudySettings
 from pywatt.study.training import TrainingEnergy, train
 
-_OF_PARTS = (
-    "the loader was gone through",
-    "the power of these phases",
-    "modules were traced in",
-    "profiled as a whole",
-)
+
+def check_machine(settings: StudySettings, sensors: SensorChoice) -> None:
+    """Refuse what would fail each run alike: sensors that are not here, names of no device.
+
+    A device of which this machine has none fails its own runs only: others may have it.
+
+    Raises:
+        ArgumentError, SensorError, StudyError: there is such a one.
+    """
+    for device in settings.devices:
+        try:
+            torch.device(device)
+        except RuntimeError as error:
+            raise StudyError(
+                f'{settings.path}, devices: torch knows no {device!r}: give "cpu" or "cuda:0"'
+            ) from error
+    if sensors != "auto":
+        select(sensors)
 
 
 def record_of(run: PlannedRun, settings: StudySettings, machine: str) -> RunRecord:
@@ -134,9 +147,13 @@ def _found(
     )
     passes = profiled.batches / evaluated.batches
     notes += evaluated.notes
-    tested = [*profiled.notes, *(f"{s.name}: {s.note}" for s in profiled.sensors if s.note)]
+    tested = [
+        *on_the_whole(profiled.notes),
+        *(f"{s.name}: {s.note}" for s in profiled.sensors if s.note),
+    ]
     if trained is not None:
-        notes += (f"training: {note}" for note in trained.notes if note not in tested)
+        more = (note for note in on_the_whole(trained.notes) if note not in tested)
+        notes += (f"training: {note}" for note in more)
     notes += tested
     return replace(
         begun,
@@ -160,13 +177,8 @@ def _found(
         versions={
             name: profiled.environment[name] for name in ("pywatt", "torch", "python", "machine")
         },
-        notes=tuple(dict.fromkeys(note for note in notes if not _is_of_parts(note))),
+        notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _is_of_parts(note: str) -> bool:
-    """Tell a note on layers, phases or passes from one on the whole, which alone counts here."""
-    return note.removeprefix("training: ").startswith(_OF_PARTS)
 
 
 def _loaders(data: Any, reference: Reference, training: Any) -> tuple[Any, Any]:

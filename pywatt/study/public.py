@@ -77,11 +77,13 @@ class Study:
         Raises:
             StudyError: a function that the study file names does not exist, or the results cannot
                 be read or written. What was finished before is kept.
+            ArgumentError, SensorError: a sensor asked for by name is not here.
         """
         from pywatt.progress import progress_bar
         from pywatt.study.imports import Imports
-        from pywatt.study.one_run import perform
+        from pywatt.study.one_run import check_machine, perform
 
+        check_machine(self.settings, self._sensors)
         imports = Imports(self.settings)
         imports.check(self.settings)
         plan = self.settings.runs()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pywatt.errors import StudyError
+from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.study.toml_table import TomlTable
 
 if sys.version_info >= (3, 11):
@@ -244,10 +245,17 @@ def _settings(path: Path, root: TomlTable) -> StudySettings:
         threads=root.whole_number("threads", least=1) if "threads" in root.keys else None,
         budget_s=root.number("budget_s", above=0.0, default=DEFAULT_BUDGET_S),
         sensors=_sensors(root),
-        rate_hz=root.number("rate_hz", above=0.0, default=1000.0),
+        rate_hz=_rate_hz(root),
     )
     root.done()
     return settings
+
+
+def _rate_hz(root: TomlTable) -> float:
+    rate_hz = root.number("rate_hz", above=0.0, default=DEFAULT_RATE_HZ)
+    if not 1.0 <= rate_hz <= 10_000.0:
+        root.fail(("rate_hz",), f"must be from 1 to 10,000 readings a second, not {rate_hz:g}")
+    return rate_hz
 
 
 def _sensors(root: TomlTable) -> Literal["auto"] | tuple[str, ...]:

@@ -71,7 +71,7 @@ def train(
     if scheduler is not None and training.scheduler_steps == "batch":
         each_batch, scheduler = scheduler, None
         optimizer.register_step_post_hook(lambda *_: each_batch.step())
-    loss_of = None if training.loss is None else imports.call(training.loss)
+    loss_of = None if training.loss is None else _of_tensors(imports.call(training.loss))
     profiled = profile_training(
         model,
         loader,
@@ -101,6 +101,17 @@ def train(
         estimated=whole.estimated,
         notes=notes,
     )
+
+
+def _of_tensors(loss_of: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Give torch's own losses, which take tensors, the logits of an output that is none."""
+    if not isinstance(loss_of, nn.modules.loss._Loss):
+        return loss_of
+
+    def of_logits(output: Any, target: Any) -> Any:
+        return loss_of(getattr(output, "logits", output), target)
+
+    return of_logits
 
 
 def _own_way(

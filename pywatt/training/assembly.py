@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pywatt.assembly import environment
 from pywatt.attribution import Method
 from pywatt.modules import find_wholes
+from pywatt.notes import NoteOnParts
 from pywatt.training.hooks import TrainingHooks
 from pywatt.training.layers import Shared, layers_of, method_of, phases_of, share
 from pywatt.training.ledger import Ledger
@@ -148,17 +149,19 @@ def _notes(
         yield from ledger.replayed.notes
     unresolved = [phase.name for phase in phases if phase.resolved is False]
     if unresolved:
-        yield (
+        yield NoteOnParts(
             "the power of these phases could not be told from that of others, so their energies "
             f"are hardly more than shares of time: {', '.join(unresolved)}"
         )
     if 0 < traced_batches < batches:
-        yield (
+        yield NoteOnParts(
             f"modules were traced in {traced_batches:,} of {batches:,} batches, and their energies "
             "are scaled to the phases of all"
         )
     elif not traced_batches:
-        yield "modules were traced in no batch: train for two or more to have energies of layers"
+        yield NoteOnParts(
+            "modules were traced in no batch: train for two or more to have energies of layers"
+        )
     yield from find_wholes(hooks.entries, [int(layer.forward_calls) for layer in layers])
     if hooks.compiled_inside:
         yield "torch.compile was at work during the training, and its energy is included"
