@@ -68,10 +68,16 @@ def beats(reading_w: FloatArray, duration_s: FloatArray) -> tuple[Beat, ...]:
     shown_w = float(np.ptp(reading_w)) if len(reading_w) else 0.0
     if not _shows_at_once(reading_w, shown_w):
         return ()
-    abrupt = np.flatnonzero(np.abs(np.diff(reading_w)) > ABRUPT_SHARE * shown_w) + 1
-    edges = [0, *abrupt.tolist(), len(reading_w)]
+    edges = [*np.unique(stretches(reading_w), return_index=True)[1].tolist(), len(reading_w)]
     found = (_beat(reading_w, duration_s, first, end) for first, end in pairwise(edges))
     return tuple(beat for beat in found if beat is not None)
+
+
+def stretches(reading_w: FloatArray) -> npt.NDArray[np.int64]:
+    """Number of the stretch without abrupt changes that each reading is in, from 0 on."""
+    steps_w = np.abs(np.diff(reading_w, prepend=reading_w[:1]))
+    abrupt = steps_w > ABRUPT_SHARE * (np.ptp(reading_w) if len(reading_w) else 0.0)
+    return np.cumsum(abrupt, dtype=np.int64)
 
 
 def without_beats(reading_w: FloatArray, found: Sequence[Beat]) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.beat import Beat
+from pywatt.attribution.beat import Beat, stretches
 from pywatt.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
@@ -15,10 +15,6 @@ FloatArray = npt.NDArray[np.float64]
 # Where no limit of the device is known, its power is at most so many times the least that was seen:
 # what has a power sensor seldom idles below a tenth of its limit.
 MOST_TIMES = 10.0
-
-# A change of the load shows in the readings at once, since each is the mean of a part of its period
-# at most: in one step, or in two. What takes more steps than four from end to end is gradual.
-GRADUAL_SHARE = 0.25
 
 # How likely readings that rise and fall evenly are no beat: a load may do so by itself.
 PRIOR_SLOW = 0.2
@@ -48,8 +44,8 @@ class Unseen:
         step_s: time from one reading to the next.
         std_w: standard deviation of what was read over the trace.
         most_w: most power that there may have been.
-        gradual_j: energy of what changed gradually in the readings, up to each of them, less its
-            mean; shape (readings + 1,). What is taken to be a beat counts by how likely it is none.
+        gradual_j: energy of what changed gradually in the readings, up to each of them; shape
+            (readings + 1,). What is taken to be a beat counts by how likely it is none.
         beats: where the mean of the readings is taken for the power.
     """
 
@@ -77,15 +73,14 @@ class Unseen:
         """
         mean_w = np.average(reading_w, weights=duration_s)
         std_w = float(np.sqrt(np.average((reading_w - mean_w) ** 2, weights=duration_s)))
-        most_step_w = GRADUAL_SHARE * float(np.ptp(reading_w))
-        steps_w = np.clip(np.diff(reading_w), -most_step_w, most_step_w)
-        for beat in beats:
-            steps_w[max(0, beat.first - 1) : beat.end] = 0.0
-        gradual_w = np.concatenate(([0.0], np.cumsum(steps_w)))
+        # A sudden change is the load's; what is gradual on either side of it goes by its own mean.
+        stretch = stretches(reading_w)
+        stretch_s = np.bincount(stretch, duration_s)
+        stretch_w = np.bincount(stretch, reading_w * duration_s) / stretch_s
+        gradual_w = reading_w - stretch_w[stretch]
         for beat in beats:
             around_w = reading_w[beat.first : beat.end] - beat.mean_w
-            gradual_w[beat.first : beat.end] += np.sqrt(PRIOR_SLOW) * around_w
-        gradual_w -= np.average(gradual_w, weights=duration_s)
+            gradual_w[beat.first : beat.end] = np.sqrt(PRIOR_SLOW) * around_w
         gradual_j = np.concatenate(([0.0], np.cumsum(gradual_w * duration_s)))
         step_s = float(np.mean(duration_s))
         return cls(step_s, std_w, most_power_w(power), gradual_j, beats)
