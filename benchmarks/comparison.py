@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -62,6 +63,13 @@ def interleaved(rounds: int, *contenders: Callable[[], float]) -> list[np.ndarra
 def median_ratio(numerator_s: np.ndarray, denominator_s: np.ndarray) -> float:
     """Median over the rounds of the ratio within a round."""
     return float(np.median(numerator_s / denominator_s))
+
+
+def median_with_error(slowdowns: np.ndarray) -> tuple[float, float]:
+    """The median with its standard error, from the median distance to it."""
+    median = float(np.median(slowdowns))
+    std = 1.4826 * float(np.median(np.abs(slowdowns - median)))
+    return median, 1.2533 * std / math.sqrt(len(slowdowns))
 
 
 def show_s(duration_s: float) -> str:

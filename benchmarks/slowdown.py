@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from comparison import Row, Target, check, show_s, timed
+from comparison import Row, Target, check, median_with_error, show_s, timed
 from torch.profiler import ProfilerActivity
 from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -34,13 +34,6 @@ def check_profile(model: torch.nn.Module, images: torch.Tensor) -> None:
     leaves = [name for name, module in model.named_modules() if not list(module.children())]
     check(all(calls[name] == 1 for name in leaves), "not every layer was seen once")
     check(profile.energy_j is not None and profile.energy_j > 0, "the profile has no energy")
-
-
-def median_with_error(slowdowns: np.ndarray) -> tuple[float, float]:
-    """The median with its standard error, from the median distance to it."""
-    median = float(np.median(slowdowns))
-    std = 1.4826 * float(np.median(np.abs(slowdowns - median)))
-    return median, 1.2533 * std / math.sqrt(len(slowdowns))
 
 
 def compare(

@@ -358,7 +358,7 @@ def test_starts_quickly(arguments):
     # least of each, since other work makes it longer only.
     commands = ([*PYWATT, *arguments], [sys.executable, "-c", "import numpy"])
     used_s, numpy_s = np.min([[cpu_time_s(command) for command in commands] for _ in range(7)], 0)
-    assert used_s < 2.5 * numpy_s
+    assert used_s < 3.0 * numpy_s
 
 
 @pytest.mark.parametrize(
