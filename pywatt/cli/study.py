@@ -31,7 +31,7 @@ Puts the results of several machines into one file; what is merged stays as it i
 
 _DEMO = """\
 Trains and tests five models of different kinds on scikit-learn's digits, and writes study file,
-results, table and pictures to a folder. Takes about two minutes.
+results, table and pictures to a folder. Takes about a minute.
 """
 
 FAILED = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pywatt.errors import ArgumentError
-from pywatt.ranking import Ranking, Standing, ranking
+from pywatt.study.ranking import Ranking, Standing, ranking
 from pywatt.study.record import RunRecord
 from pywatt.study.row import StudyRow
 
