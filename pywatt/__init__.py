@@ -23,12 +23,12 @@ from pywatt.errors import (
 from pywatt.footprint import cost, emissions
 from pywatt.measurement import Measurement, measure
 from pywatt.monitor import Monitor
-from pywatt.pareto import pareto_front
 from pywatt.results import LayerEnergy, Profile
 from pywatt.saved import load
 from pywatt.score import netscore, penalized_score, sam, sapi
 from pywatt.sensors import SensorInfo, estimated_cpu, sensors
 from pywatt.spans import Span
+from pywatt.study.pareto import pareto_front
 from pywatt.trace import Quality, Trace
 from pywatt.windows import window
 

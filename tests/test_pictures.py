@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from pywatt import pictures
 from pywatt.errors import ArgumentError
 from pywatt.pictures.canvas import DARK, LIGHT
-from pywatt.ranking import ranking
+from pywatt.study.ranking import ranking
 from pywatt.study.row import StudyRow
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from pywatt.errors import ArgumentError
-from pywatt.ranking import DEFAULT, Choice, ranking
 from pywatt.score import netscore, penalized_score, sam, sapi
+from pywatt.study.ranking import DEFAULT, Choice, ranking
 from pywatt.study.row import StudyRow
 
 

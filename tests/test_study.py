@@ -297,6 +297,12 @@ def test_ctrl_c_keeps_what_is_done_and_goes_on_later():
     assert [model.runs for model in whole.models] == [1, 1]
 
 
+def test_the_command_says_that_ctrl_c_has_cost_nothing(capsys):
+    Path("study.toml").write_text(HEAD + a_model("late", "interrupted_once", share=0.5))
+    assert cli.main(["study", "run", "study.toml"]) == 130
+    assert "what was finished is kept" in capsys.readouterr().err
+
+
 def test_failures_are_tried_again_when_asked():
     text = HEAD + a_model("late", "stuck_once", share=0.5)
     Path("reached").touch()
@@ -447,6 +453,9 @@ def test_commands_run_show_and_export(capsys):
     pictures = {f"{name}{dark}.png" for name in ("accuracy", "energy", "score", "ranks")
                 for dark in ("", "-dark")}  # fmt: skip
     assert {entry.name for entry in Path("pictures").iterdir()} == pictures
+    assert cli.main(["study", "export", "study.toml", "drawings/", "--svg"]) == 0
+    drawings = {name.replace(".png", ".svg") for name in pictures}
+    assert {entry.name for entry in Path("drawings").iterdir()} == drawings
 
 
 def test_results_are_shown_without_torch():
@@ -460,9 +469,22 @@ def test_results_are_shown_without_torch():
     assert ran.stdout.splitlines()[-1] == "False"
 
 
+def test_a_model_that_was_changed_between_runs_is_two_in_the_file():
+    run("seeds = [0, 1]\n" + HEAD + GOOD + CHEAP)
+    changed = HEAD + a_model("good", share=0.25)
+    assert [(m.name, m.runs, m.row.accuracy) for m in run(changed).models] == [("good", 1, 0.25)]
+    models = table_of("study.db").models
+    assert {model.name for model in models} == {"cheap", "good (setup 1)", "good (setup 2)"}
+    found = sorted((model.runs, model.row.accuracy) for model in models)
+    assert found == [(1, 0.25), (2, 0.5), (2, 0.75)]
+
+
 def test_commands_merge(capsys):
     study(HEAD + GOOD + CHEAP, "a.toml").run(progress=False)
     study(HEAD + GOOD + a_model("third", share=0.25), "b.toml").run(progress=False)
+    with pywatt.study.store.Store(Path("b.db")) as store:
+        # Another time or peak of memory would do, but two quick runs may agree in all.
+        store.connection.execute("UPDATE runs SET test_energy_j = 1.0 WHERE model = 'good'")
     assert cli.main(["study", "merge", "all.db", "a.db", "b.db"]) == 0
     told = "all.db: 3 runs added, 1 were there with other results, which stay.\n"
     assert capsys.readouterr().out == told

@@ -25,7 +25,7 @@ from pywatt.study.store import Store
 store = Store(Path(sys.argv[1]), create=True)
 for number in range(10**6):
     store.finish(RunRecord(
-        key=f"{sys.argv[2]}{number}", machine="m", task="t", study="s", position=number,
+        key=f"{sys.argv[2]}{number}", machine="m", setup="u", task="t", study="s", position=number,
         model="a", device="cpu", seed=0, repeat=number, notes=("n" * 3000,),
     ))
     print(f"{sys.argv[2]}{number}", flush=True)
@@ -49,6 +49,7 @@ def record(number=0, **changes):
     fields = {
         "key": f"key{number}",
         "machine": "m",
+        "setup": "u",
         "task": "t",
         "study": "s",
         "position": number,
@@ -134,6 +135,19 @@ def test_a_claim_ends_with_its_process_whatever_its_children_do(tmp_path):
         os.kill(int(child), signal.SIGKILL)
         holder.stdout.close()
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.db"]
+
+
+def test_locks_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
+    path = tmp_path / "r*.db"
+    Store(path, create=True).close()
+    (tmp_path / ".r*.db.0123456789abcdef.lock").touch()  # nobody holds it
+    (tmp_path / ".other.db.0123456789abcdef.lock").touch()  # of another study
+    with claimant(path) as first, claimant(path) as second:
+        assert is_alive(path, first)
+        assert is_alive(path, second)
+        names = {entry.name for entry in tmp_path.iterdir()}
+        locks = {f".r*.db.{token}.lock" for token in (first, second)}
+        assert names == locks | {"r*.db", ".other.db.0123456789abcdef.lock"}
 
 
 def test_a_run_that_processes_die_in_is_given_up(tmp_path):

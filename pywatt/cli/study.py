@@ -31,7 +31,7 @@ Puts the results of several machines into one file; what is merged stays as it i
 
 _DEMO = """\
 Trains and tests five models of different kinds on scikit-learn's digits, and writes study file,
-results, table and pictures to a folder. Takes about two minutes.
+results, table and pictures to a folder. Takes about a minute.
 """
 
 FAILED = 1
@@ -80,6 +80,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="TARGET",
         help="a file that ends in .csv, .json or .md, or a folder (/ at its end) for pictures",
     )
+    export.add_argument("--svg", action="store_true", help="pictures as SVG, not as PNG")
     for step in (run, shown, export):
         step.add_argument(
             "--results", metavar="FILE", help="the results; default: beside the study file, .db"
@@ -146,7 +147,11 @@ def execute(options: argparse.Namespace) -> int:
     from pywatt.study.public import Study
 
     study = Study(options.study, results=options.results, sensors=options.sensor)
-    table = study.run(retry=options.retry, say=say)
+    try:
+        table = study.run(retry=options.retry, say=say)
+    except KeyboardInterrupt:
+        say("interrupted: what was finished is kept, and the same command goes on from there")
+        raise
     show(render(table, width_of(sys.stdout), factors=factors))
     return FAILED if any(model.errors for model in table.models) else 0
 
@@ -169,7 +174,7 @@ def _export(options: argparse.Namespace, factors: Factors | None) -> int:
     for name in options.targets:
         target = Path(name)
         if name.endswith("/") or target.is_dir():
-            _draw(table, target)
+            _draw(table, target, ".svg" if options.svg else ".png")
             continue
         content = as_file(table, target, factors)
         writable(name)
@@ -178,10 +183,10 @@ def _export(options: argparse.Namespace, factors: Factors | None) -> int:
     return 0
 
 
-def _draw(table: StudyTable, folder: Path) -> None:
+def _draw(table: StudyTable, folder: Path, suffix: str = ".png") -> None:
     try:
         with file_errors(folder):
-            table.draw(folder)
+            table.draw(folder, suffix=suffix)
     except ImportError as error:
         raise PywattError(str(error)) from error
 

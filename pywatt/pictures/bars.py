@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pywatt.errors import ArgumentError
 from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
-from pywatt.ranking import DEFAULT, Ranking
 from pywatt.renderers.numbers import NOT_AVAILABLE, percent
+from pywatt.study.ranking import DEFAULT, Ranking
 from pywatt.study.row import StudyRow
 
 if TYPE_CHECKING:

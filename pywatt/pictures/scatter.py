@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pywatt.errors import ArgumentError
-from pywatt.pareto import pareto_front
 from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
 from pywatt.renderers.numbers import count
+from pywatt.study.pareto import pareto_front
 from pywatt.study.row import StudyRow
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pywatt.pictures.canvas import Theme, canvas, label_axes, remark, theme
-from pywatt.ranking import UNITS_J, Choice, Ranking
+from pywatt.study.ranking import UNITS_J, Choice, Ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pywatt.footprint import Factors
-from pywatt.ranking import DEFAULT, Ranking, Standing
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, percent, quantity, with_std
 from pywatt.renderers.summary import plain, printed
+from pywatt.study.ranking import DEFAULT, Ranking, Standing
 
 if TYPE_CHECKING:
     from pywatt.study.result import ModelResult, StudyTable

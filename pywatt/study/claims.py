@@ -20,14 +20,18 @@ from pywatt.errors import StudyError
 @contextmanager
 def claimant(results: Path) -> Iterator[str]:
     """Give a token that `is_alive` knows for as long as this block and this process last."""
+    _sweep(results)
     token = secrets.token_hex(8)
     path = _lock_path(results, token)
+    unlocked = path.with_suffix(".new")
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
         raise StudyError(f"{path} cannot be written: {error.strerror}; free its folder") from error
     try:
+        # Under its name no file is ever seen without its lock, so others may sweep.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        unlocked.rename(path)
         # A child forked by a loader would hold the lock beyond our death.
         _held.add(descriptor)
         yield token
@@ -35,6 +39,15 @@ def claimant(results: Path) -> Iterator[str]:
         _held.discard(descriptor)
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _sweep(results: Path) -> None:
+    """Remove the locks of those who died between two runs, whom no claim asks for."""
+    with suppress(OSError):
+        for entry in results.parent.iterdir():
+            token = entry.name.removeprefix(f".{results.name}.").removesuffix(".lock")
+            if entry.name == _lock_path(results, token).name:
+                is_alive(results, token)
 
 
 def is_alive(results: Path, token: str) -> bool:

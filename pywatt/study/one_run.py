@@ -57,6 +57,7 @@ def record_of(run: PlannedRun, settings: StudySettings, machine: str) -> RunReco
     return RunRecord(
         key=run.key,
         machine=machine,
+        setup=run.setup,
         task=settings.task,
         study=settings.name,
         position=run.position,

@@ -13,6 +13,7 @@ class RunRecord:
     Attributes:
         key: of the planned run; with `machine` it is unique in a results file.
         machine: name of the computer.
+        setup: of the planned run: runs of one model that differ in it are not repeats.
         task: hash of data and metric: only runs of one task can be held against one another.
         study: name of the study.
         position: place in the study.
@@ -48,6 +49,7 @@ class RunRecord:
 
     key: str
     machine: str
+    setup: str
     task: str
     study: str
     position: int

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pywatt.errors import ArgumentError
-from pywatt.ranking import Ranking, Standing, ranking
+from pywatt.study.ranking import Ranking, Standing, ranking
 from pywatt.study.record import RunRecord
 from pywatt.study.row import StudyRow
 
@@ -137,23 +137,16 @@ def study_table(
         notes: to put before those of the models.
     """
     ordered = sorted(records, key=lambda r: (r.position, r.machine, r.key))
-    places: dict[tuple[str, str, str], list[RunRecord]] = {}
+    places: dict[tuple[str, str, str, str], list[RunRecord]] = {}
     for one in ordered:
-        places.setdefault((one.model, one.device, one.machine), []).append(one)
-    ran = {(model, device) for model, device, _ in places}
+        places.setdefault((one.model, one.device, one.machine, one.setup), []).append(one)
+    ran = {(model, device) for model, device, *_ in places}
     absent = [pair for pair in models if pair not in ran]
-    devices = {device for _, device, _ in places} | {device for _, device in models}
-    machines = {machine for _, _, machine in places}
-    results = [
-        _model_result(_name(place, devices, machines), runs, wanted)
-        for place, runs in places.items()
-    ]
-    results += [
-        _not_run(_name((model, device, ""), devices, ()), device, wanted)
-        for model, device in absent
-    ]
+    named = _Names(ordered, [device for _, device in models])
+    results = [_model_result(named.name(*place), runs, wanted) for place, runs in places.items()]
+    results += [_not_run(named.name(*pair), pair[1], wanted) for pair in absent]
     order = {pair: index for index, pair in enumerate(models)}
-    pairs = [*((model, device) for model, device, _ in places), *absent]
+    pairs = [*((model, device) for model, device, *_ in places), *absent]
     by_plan = sorted(range(len(results)), key=lambda i: order.get(pairs[i], i))
     results = [results[index] for index in by_plan]
     try:
@@ -169,11 +162,24 @@ def study_table(
     )
 
 
-def _name(place: tuple[str, str, str], devices: Iterable[str], machines: Iterable[str]) -> str:
-    model, device, machine = place
-    on_device = f" on {device}" if len(set(devices)) > 1 else ""
-    at_machine = f" at {machine}" if len(set(machines)) > 1 else ""
-    return f"{model}{on_device}{at_machine}"
+class _Names:
+    """Names of the rows: the model's, with what else it takes to tell it from others."""
+
+    def __init__(self, records: Sequence[RunRecord], devices: Iterable[str]) -> None:
+        self._devices = {*devices, *(one.device for one in records)}
+        self._machines = {one.machine for one in records}
+        self._setups: dict[str, list[str]] = {}
+        for one in sorted(records, key=lambda one: one.date):
+            known = self._setups.setdefault(one.model, [])
+            if one.setup not in known:
+                known.append(one.setup)
+
+    def name(self, model: str, device: str, machine: str = "", setup: str = "") -> str:
+        on_device = f" on {device}" if len(self._devices) > 1 else ""
+        at_machine = f" at {machine}" if machine and len(self._machines) > 1 else ""
+        setups = self._setups.get(model, [])
+        of_setup = f" (setup {setups.index(setup) + 1})" if setup and len(setups) > 1 else ""
+        return f"{model}{on_device}{at_machine}{of_setup}"
 
 
 def _not_run(name: str, device: str, wanted: int | None) -> ModelResult:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +107,7 @@ class PlannedRun:
 
     Attributes:
         key: the same for the same run, on whatever machine: a hash of all that defines it.
+        setup: the same for runs that differ in device, seed and repeat only: a hash of the rest.
         position: its place in the study; models first, then devices, seeds and repeats.
         model: what runs.
         device: torch device.
@@ -114,6 +116,7 @@ class PlannedRun:
     """
 
     key: str
+    setup: str
     position: int
     model: ModelSettings
     device: str
@@ -171,31 +174,26 @@ class StudySettings:
         forward = None if self.forward is None else self.forward.identity
         planned: list[PlannedRun] = []
         for model in self.models:
-            training = None if model.training is None else model.training.identity
-            for device in self.devices:
-                for seed in self.seeds:
-                    for repeat in range(self.repeats):
-                        identity = {
-                            "task": self._task,
-                            "forward": forward,
-                            "name": model.name,
-                            "model": model.factory.identity,
-                            "training": training,
-                            "device": device,
-                            "threads": self.threads,
-                            "seed": seed,
-                            "repeat": repeat,
-                        }
-                        planned.append(
-                            PlannedRun(
-                                key=_hash(identity),
-                                position=len(planned),
-                                model=model,
-                                device=device,
-                                seed=seed,
-                                repeat=repeat,
-                            )
-                        )
+            setup = {
+                "task": self._task,
+                "forward": forward,
+                "name": model.name,
+                "model": model.factory.identity,
+                "training": None if model.training is None else model.training.identity,
+                "threads": self.threads,
+            }
+            for device, seed, repeat in product(self.devices, self.seeds, range(self.repeats)):
+                planned.append(
+                    PlannedRun(
+                        key=_hash({**setup, "device": device, "seed": seed, "repeat": repeat}),
+                        setup=_hash(setup),
+                        position=len(planned),
+                        model=model,
+                        device=device,
+                        seed=seed,
+                        repeat=repeat,
+                    )
+                )
         return tuple(planned)
 
 

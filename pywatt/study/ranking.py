@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.errors import ArgumentError, ScoreDomainError
-from pywatt.pareto import dominators
 from pywatt.results import JOULES_PER_KWH
 from pywatt.score import netscore, penalized_score, sam, sapi
+from pywatt.study.pareto import dominators
 from pywatt.study.row import StudyRow
 
 Metric = Literal["penalized_score", "sam"]
