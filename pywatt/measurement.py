@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from pywatt.attribution.source import (
     unresolved,
 )
 from pywatt.errors import ArgumentError, PywattError
+from pywatt.functions import works_later
 from pywatt.interrupts import uninterrupted
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.quiet import BUDGET_S, wait_until_quiet
@@ -128,12 +128,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         Raises:
             ArgumentError: a generator or coroutine function, whose work is done after its call.
         """
-        later = (
-            inspect.isgeneratorfunction,
-            inspect.iscoroutinefunction,
-            inspect.isasyncgenfunction,
-        )
-        if any(is_one(function) for is_one in later):
+        if works_later(function):
             raise ArgumentError(
                 f"a call of {function.__qualname__} returns before its work is done: use "
                 "`with pywatt.measure()` inside it instead of the decorator"

@@ -27,6 +27,9 @@ class Model:
 def fails():
     raise RuntimeError("boom")
 
+def later():
+    yield nap()
+
 constant = 3
 """
 
@@ -87,9 +90,12 @@ def test_a_share(text, share):
         (["our_work:"], "give module:function"),
         (["nowhere:f"], "no module 'nowhere'"),
         (["nowhere.py:f"], "there is no file nowhere.py"),
-        (["our_work:absent"], "it has nap, Model, fails"),
+        (["our_work:absent"], "it has nap, Model, fails, later"),
         (["our_work:constant"], "is int, which cannot be called"),
         (["our_work:nap", "--arg", "a=1", "--arg", "a=2"], "a is given twice"),
+        (["our_work:nap", "--arg", "often=3"], "nap(times=1, *, name='x') cannot be called so"),
+        (["our_work:Model.run", "--arg", "3"], "too many positional arguments"),
+        (["our_work:later"], "returns before its work is done"),
         (["our_work:nap", "--target", "much"], "give 2% or 0.02"),
         (["our_work:nap", "--budget", "0"], "above 0"),
         (["our_work:nap", "--sensor", "none"], "those that can be read"),

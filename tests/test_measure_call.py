@@ -211,6 +211,35 @@ def test_what_is_not_callable_is_refused():
         pywatt.measure_call(3)
 
 
+def generator():
+    yield 1
+
+
+async def coroutine():
+    pass
+
+
+class Streams:
+    def __call__(self):
+        yield 1
+
+
+@pytest.mark.parametrize("fn", [generator, coroutine, functools.partial(generator), Streams()])
+def test_what_works_after_its_call_is_refused(fn):
+    with pytest.raises(pywatt.ArgumentError, match="returns before its work is done"):
+        pywatt.measure_call(fn, sensors=pywatt.ScriptedSensor([1.0]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_meter_that_shows_no_power_ends_nothing():
+    clock = pywatt.ScriptedClock(1.0)
+    sensor = pywatt.ScriptedSensor([0.0])
+    found = pywatt.measure_call(clock.advance, 0.003, sensors=sensor, clock=clock, budget_s=2.0)
+    assert found.energy_j is None
+    assert found.duration_s == pytest.approx(0.003)
+    assert "no power at all" in found.notes[0]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -248,6 +277,7 @@ def test_a_call_longer_than_the_budget_is_made_once_after_the_warm_up(gpus):
     assert found.calls == 1
     assert found.energy_j == pytest.approx(1200.0, rel=0.01)
     assert found.energy_j_std >= 0.02 * found.energy_j
+    assert any("enough for 1 block only, too few" in note for note in found.notes)
 
 
 def test_a_sensor_that_is_lost_gives_none(gpus):

@@ -11,9 +11,10 @@ from typing import Any
 from pywatt import _core
 from pywatt.attribution.source import caveats
 from pywatt.calls.energies import durations
-from pywatt.calls.repetition import Repetition
+from pywatt.calls.repetition import LEAST_BLOCKS, Repetition
 from pywatt.calls.result import CallEnergy
 from pywatt.errors import ArgumentError
+from pywatt.functions import name_of, works_later
 from pywatt.monitor import Monitor
 from pywatt.sensors import SensorChoice, select
 
@@ -59,7 +60,8 @@ def measure_call(
         kwargs: what it is called with by name.
 
     Raises:
-        ArgumentError: arguments of this function that make no sense, before any call.
+        ArgumentError: arguments of this function that make no sense, before any call; a generator
+            or coroutine function, whose work is done after its call.
         SensorError: a sensor asked for by name that cannot be read, likewise.
         BaseException: whatever `fn` raises, as it is; what was measured until then, if anything, is
             its attribute ``partial``.
@@ -74,7 +76,7 @@ def measure_call(
     def result(ended: str) -> CallEnergy:
         elapsed_s = monitor.clock.now_s() - begun_s
         notes = (*selection.notes, *monitor.read()[1])
-        return _result(_name_of(fn), repetition, monitor, ended, elapsed_s, notes)
+        return _result(name_of(fn), repetition, monitor, ended, elapsed_s, notes)
 
     try:
         with monitor:
@@ -97,6 +99,12 @@ def _check(fn: Any, target_rel_std: float, budget_s: float) -> None:
             f"measure_call needs something to call, not {type(fn).__name__}: give the function and "
             "its arguments apart, as in measure_call(model, x)"
         )
+    if works_later(fn):
+        raise ArgumentError(
+            f"a call of {name_of(fn)} returns before its work is done, so that there is nothing to "
+            "measure: give a function that does all of it, such as one that goes through the "
+            "generator or runs the coroutine"
+        )
     for name, number, example in (
         ("target_rel_std", target_rel_std, "0.02 for 2 %"),
         ("budget_s", budget_s, "10 for ten seconds"),
@@ -107,12 +115,6 @@ def _check(fn: Any, target_rel_std: float, budget_s: float) -> None:
         raise ArgumentError(
             f"target_rel_std is {target_rel_std!r}: give a share of the energy, 0.02 for 2 %"
         )
-
-
-def _name_of(fn: Any) -> str:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
 
 
 def _result(
@@ -152,27 +154,34 @@ def _result(
         },
         sensors=infos,
         windows=found.windows,
-        notes=tuple(dict.fromkeys((*notes, *_notes(found, blocks_asked=len(blocks))))),
+        notes=tuple(dict.fromkeys((*notes, *_notes(found)))),
     )
 
 
-def _notes(found: Repetition, blocks_asked: int) -> Iterator[str]:
+def _notes(found: Repetition) -> Iterator[str]:
     sources = found.sources()
     if not sources:
         yield "no sensor gave a reading: 'pywatt sensors' tells what can be read here, and why not"
     for source in sources:
         if found.figures.get(source.info.name) is None and source.silent is None:
             yield (
-                f"the energy of {source.name} is not known: it published too little while the "
-                "calls ran; raise budget_s"
+                f"the energy of {source.name} is not known: it published too little, or no "
+                "power at all, while the calls ran; raise budget_s"
             )
     total = found.total
     if total is not None and not found.is_known:
         reached = total.energy_j_std / abs(total.energy_j) if total.energy_j else math.inf
-        yield (
-            f"the standard deviation is {reached:.1%} of the energy, more than was asked for: "
-            f"raise budget_s, which was enough for {blocks_asked} block{'s' * (blocks_asked != 1)}"
-        )
+        blocks = f"{len(found.counted)} block{'s' * (len(found.counted) != 1)}"
+        if len(found.counted) < LEAST_BLOCKS:
+            yield (
+                f"budget_s was enough for {blocks} only, too few to show how far calls differ: the "
+                f"standard deviation of {reached:.1%} is a guess; raise budget_s"
+            )
+        else:
+            yield (
+                f"the standard deviation is {reached:.1%} of the energy, more than was asked for: "
+                f"raise budget_s, which was enough for {blocks}"
+            )
     for name in sorted(found.windows_unknown):
         yield (
             f"{name}: what time its readings are the mean of could not be told; if it is longer "

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pywatt.errors import ArgumentError
+from pywatt.functions import name_of
 
 _EXAMPLE = "give module:function or path/to/file.py:function, such as json:dumps"
 _BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)
@@ -104,6 +106,21 @@ def arguments_of(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
         else:
             kwargs[by_name[1]] = _literal(by_name[2])
     return args, kwargs
+
+
+def check_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise an ArgumentError where a function does not take such arguments, so far as it tells."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # some of those written in C
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        called = f"{name_of(function)}{signature}"
+        raise ArgumentError(f"{called} cannot be called so: {error}; see --arg") from None
 
 
 def _literal(text: str) -> Any:

@@ -57,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
     """Measure one call; returns the exit status."""
     from pywatt.calls import CallEnergy
     from pywatt.calls.measure import DEFAULT_BUDGET_S, DEFAULT_TARGET, measure_call
-    from pywatt.calls.named import arguments_of, function_named, share_of
+    from pywatt.calls.named import arguments_of, check_arguments, function_named, share_of
     from pywatt.renderers.call import render
 
     target = DEFAULT_TARGET if options.target is None else share_of(options.target)
@@ -65,9 +65,9 @@ def execute(options: argparse.Namespace) -> int:
     args, kwargs = arguments_of(options.arg)
     # What the function prints must not come between the figures.
     with contextlib.redirect_stdout(sys.stderr):
-        call = functools.partial(
-            function_named(options.function, folder=Path.cwd()), *args, **kwargs
-        )
+        function = function_named(options.function, folder=Path.cwd())
+        check_arguments(function, args, kwargs)
+        call = functools.partial(function, *args, **kwargs)
         try:
             found = measure_call(
                 call,

@@ -55,13 +55,15 @@ class BlockEnergies:
 def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergies | None:
     """Find the energy of a call in each block, and the idle power, from all readings together.
 
-    Weighted least squares with a weak prior; None where there are no readings.
+    Weighted least squares with a weak prior; None where there are no readings, or no power.
     """
     systems = [Equations.of(part, blocks) for part in readings]
     systems = [system for system in systems if len(system.power_w)]
     if not systems:
         return None
     mean_w = float(np.mean(np.concatenate([system.power_w for system in systems])))
+    if mean_w <= 0.0:
+        return None
     call_s = np.array([block.call_s for block in blocks])
     # Before anything is known: any block may have twice the mean power or none, idle likewise.
     assumed = np.append(mean_w * call_s, mean_w)
