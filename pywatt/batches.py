@@ -244,6 +244,10 @@ class Units:
             except Exception as error:  # the user's function must not end the profile
                 self.note = f"the number of {self.unit}s is not known: count raised {error!r}"
                 count = None
+            else:
+                if count < 0:
+                    self.note = f"the number of {self.unit}s is not known: count gave {count}"
+                    count = None
         self.total = None if count is None else self.total + count
 
 

@@ -123,6 +123,25 @@ def test_a_count_that_fails_is_noted():
 
 
 @pytest.mark.parametrize(
+    ("count", "said"),
+    [(-1, "count gave -1"), (float("nan"), "count raised TypeError"), (None, "count raised TypeE")],
+)
+def test_a_count_that_is_no_number_of_units_is_noted(count, said):
+    clock = pywatt.ScriptedClock()
+    options = scripted(clock=clock, unit="token", count=lambda output, batch: count)
+    profile = pywatt.profile(Tokens(clock), [X], **options)
+    assert (profile.units, profile.energy_per_unit_j) == (None, None)
+    assert any(said in note for note in profile.notes)
+
+
+def test_a_run_without_any_unit_has_no_energy_for_each():
+    clock = pywatt.ScriptedClock()
+    options = scripted(clock=clock, unit="token", count=lambda output, batch: torch.tensor(0))
+    profile = pywatt.profile(Tokens(clock), [X], **options)
+    assert (profile.units, profile.energy_per_unit_j) == (0, None)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"unit": ""}, "unit is ''"),
