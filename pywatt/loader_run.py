@@ -152,9 +152,16 @@ def profile(
         def trains() -> bool:
             return _learned(model) != before
 
+        # What a warm-up tells need not be found out in the run, whose energy that would take.
+        trained: bool | None = None
+
         def is_enough() -> bool:
+            nonlocal trained
             late = profiler.duration_s > REPEAT_SHARE * budget_s
-            return not repeat or late or trains() or profiler.knows_energy_to(SURE_STD)
+            if not repeat or late or profiler.knows_energy_to(SURE_STD):
+                return True
+            trained = trains() if trained is None else trained
+            return trained
 
         lazy = any(map(nn.parameter.is_lazy, model.parameters()))
         with explain(kept):
@@ -162,7 +169,9 @@ def profile(
                 run_pass()
         if lazy:
             before = _learned(model)  # the first pass has only made its parameters
-        if warmup == "auto" and not trains():
+        if warmup:
+            trained = trains()
+        if warmup == "auto" and not trained:
             profiler.warm_up(run_pass)
         try:
             with (
