@@ -20,7 +20,8 @@ from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
 from pywatt.sensors import SensorChoice
-from pywatt.training.replay import OptimizerStep, gradients_aside, why_not
+from pywatt.training.gradients import gradients_aside, why_not
+from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.result import TrainingProfile
 from pywatt.training.session import TRAINING_RATE_HZ, TrainingProfiler
 
