@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -55,6 +56,7 @@ class SegmentRelay:
         self._last_hooks: TrainingHooks | None = None
         self._start_s = 0.0
         self._next: tuple[Monitor, float] | None = None
+        self._failed_s = -math.inf  # when the next one's sensors could not be read
         self._pending: Segment | None = None
         self._module_segments = 0
         self._epoch: tuple[int, EpochTally] | None = None
@@ -132,18 +134,26 @@ class SegmentRelay:
         now_s = self._clock.now_s()
         if self._pending is not None:
             return self._pending.monitor.has_settled and self.fold_pending()
-        if self._next is None and (
-            now_s - self._start_s >= after_s or len(self.hooks.recorder) >= MAX_SPANS
-        ):
+        long = now_s - self._start_s >= after_s or len(self.hooks.recorder) >= MAX_SPANS
+        if self._next is None and long and now_s - self._failed_s >= SEGMENT_S:
             with uninterrupted():
-                monitor = self._new_monitor()
-                monitor.__enter__()
-                self._next = (monitor, self._clock.now_s() + monitor.settle_s)
+                self._start_next()
         if self._next is not None and now_s >= self._next[1]:
             with uninterrupted():
                 self._end_segment(self._next[0])
                 self._next = None
         return False
+
+    def _start_next(self) -> None:
+        """Begin to read sensors for the next segment; where that fails, this one goes on."""
+        try:
+            monitor = self._new_monitor()
+            monitor.__enter__()
+        except PywattError as error:
+            self._failed_s = self._clock.now_s()
+            self.ledger.add_notes((f"a part went on for longer than it should: {error}",))
+            return
+        self._next = (monitor, self._clock.now_s() + monitor.settle_s)
 
     def fold_pending(self) -> bool:
         """Attribute the segment that is over, if one is, once its sensors have shown its end."""
@@ -151,14 +161,18 @@ class SegmentRelay:
         if segment is None:
             return False
         segment.monitor.wait()
-        self._pending = None
         modules = self._module_segments < MODULE_SEGMENTS
         try:
+            # Ctrl-C may come here: the segment is then attributed anew at the training's end.
             folded = fold(segment, self._method, modules=modules)
-            self._module_segments += any(share.modules is not None for share in folded.shares)
-            self.ledger.add(folded)
+            with uninterrupted():
+                self._pending = None
+                self._module_segments += any(share.modules is not None for share in folded.shares)
+                self.ledger.add(folded)
         except Exception as error:  # a failing measurement never ends the user's own run
-            self.ledger.lose(segment, f"it could not be attributed: {error!r:.200}")
+            with uninterrupted():
+                self._pending = None
+                self.ledger.lose(segment, f"it could not be attributed: {error!r:.200}")
         return True
 
     def _end_piece(self, end_s: float) -> None:
