@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from pywatt.interrupts import uninterrupted
 from pywatt.modules import ModuleEntry
@@ -87,9 +88,15 @@ def gradients_aside(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
                 parameter.grad = gradient
 
 
-def why_not(parameters: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer) -> str | None:
+def why_not(
+    model: nn.Module, parameters: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer
+) -> str | None:
     """Say why a training step cannot be run again without a trace; None where it can."""
-    if any(getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters):
+    hooks: tuple[str, ...] = ("_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(module, name, None) for module in model.modules() for name in hooks):
+        return "modules have hooks of yours that run in backward"
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    if any(getattr(p, name, None) for p in parameters for name in hooks):
         return "parameters have hooks of yours that run in backward"
     hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
     if any(getattr(optimizer, name, None) for name in hooks):

@@ -190,7 +190,7 @@ def _replay(
         return
     probe = OptimizerStep(optimizer)
     parameters = {id(p): p for p in (*model.parameters(), *probe.parameters_stepped)}
-    why_none = why_not(parameters.values(), optimizer)
+    why_none = why_not(model, parameters.values(), optimizer)
     if why_none is not None:
         profiler.add_notes((f"nothing was replayed, since {why_none}",))
         return
