@@ -167,11 +167,11 @@ def profile_training(
                     after_epoch(number)
         if profiler.wants_replay:
             _replay(profiler, model, step, optimizer, kept, budget_s, progress)
+        return profiler.result()
     except BaseException as error:
         profiler.make_sure(error)
         _keep_partial(error, profiler)
         raise
-    return profiler.result()
 
 
 def _replay(
