@@ -198,6 +198,12 @@ def test_a_file_that_is_no_record_is_left_alone(tmp_path):
         assert path.read_text() == content
 
 
+@pytest.mark.parametrize("record", ["", ".", "/dev/zero"])
+def test_a_record_that_is_no_file(record):
+    with pytest.raises(pywatt.ArgumentError, match="is no file"):
+        Training().run(record=record)
+
+
 def test_the_record_of_another_model(tmp_path):
     path = tmp_path / "train.json"
     Training(batches=2).run(record=path)
