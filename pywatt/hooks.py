@@ -65,6 +65,10 @@ class ModuleHooks:
         self._attached = ExitStack()
         self._frames_before = 0
         self.compiled_inside = False
+        self._name_spans()
+
+    def _name_spans(self) -> None:
+        """Prepare names of spans beside the modules', where a kind of hooks has any."""
 
     @property
     def device(self) -> str:

@@ -490,9 +490,9 @@ def test_memory_does_not_grow_with_the_training():
                 loss = model(batch[0]).sum()
             with p.phase("backward"):
                 loss.backward()
-            spans.append(len(p._hooks.recorder))
-            live.append(p._pending is not None)
-    assert p._ledger.segments > 60
+            spans.append(len(p._segments.hooks.recorder))
+            live.append(p._segments._pending is not None)
+    assert p._segments.ledger.segments > 60
     assert max(spans) < 250
     assert gc.collect() >= 0
     profile = p.result()

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -133,6 +137,53 @@ def test_the_record_is_written_while_the_training_goes_on(tmp_path):
     assert sum(e.energy_j for e in profile.epochs) == pytest.approx(80 * STEP_J, rel=0.005)
 
 
+KILLED = """
+import os, signal, sys
+from timed_training import Training
+
+training = Training(batches=20)
+
+def kill_in_the_third_epoch(p, model, batch):
+    if sum(epoch.batches for epoch in p._epochs) > 50:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training.step(p, model, batch)
+
+training.run(epochs=4, step_fn=kill_in_the_third_epoch, record=sys.argv[1])
+"""
+
+
+def test_a_training_that_is_killed_adds_up_once(tmp_path):
+    """Killed twice with signal 9 and begun again: what was written counts, each part once."""
+    path = tmp_path / "train.json"
+    left = []
+    for _ in range(2):
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            check=False,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        left.append(pywatt.TrainingProfile.load(path))
+        assert adds_up(left[-1])
+    first, second = left
+    # Of each, the first epoch lies in the part that was written; where it was cut is in the second.
+    part_j = first.energy_j
+    assert first.epochs[0].complete
+    assert first.epochs[0].energy_j == pytest.approx(20 * STEP_J, rel=0.005)
+    assert 20 * STEP_J * 0.99 < part_j < 50 * STEP_J
+    assert second.energy_j == pytest.approx(2 * part_j, rel=1e-9)
+    profile = Training(batches=20).run(epochs=1, record=path)
+    assert adds_up(profile)
+    assert [session.ended for session in profile.sessions] == ["going on", "going on", None]
+    assert sum(s.energy_j for s in profile.sessions) == pytest.approx(profile.energy_j, rel=1e-12)
+    assert profile.energy_j == pytest.approx(2 * part_j + 20 * STEP_J, rel=0.005)
+    assert profile.duration_s == pytest.approx(
+        2 * first.duration_s + 20 * sum(STEP_S.values()), abs=1e-6
+    )
+    assert pywatt.TrainingProfile.load(path) == profile
+    assert [path] == list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_no_record_is_left_alone(tmp_path):
     path = tmp_path / "train.json"
     training = Training()
@@ -145,6 +196,12 @@ def test_a_file_that_is_no_record_is_left_alone(tmp_path):
         with pytest.raises(error, match=said):
             training.run(record=path)
         assert path.read_text() == content
+
+
+@pytest.mark.parametrize("record", ["", ".", "/dev/zero"])
+def test_a_record_that_is_no_file(record):
+    with pytest.raises(pywatt.ArgumentError, match="is no file"):
+        Training().run(record=record)
 
 
 def test_the_record_of_another_model(tmp_path):
@@ -288,6 +345,7 @@ def test_the_interval_holds_what_comes():
 def test_nothing_to_extrapolate():
     profile = with_epochs([100.0, 102.0])
     assert profile.extrapolate(2).energy_j == pytest.approx(202.0)
+    assert str(profile.extrapolate(2)) == "202 J for all 2 epochs, measured, in 4 s"
     with pytest.raises(pywatt.ArgumentError, match="2 were measured already"):
         profile.extrapolate(1)
 

@@ -202,3 +202,26 @@ def test_what_cannot_be_run_again_is_not():
     assert len(stepped) == 3
     assert any("the optimizer has hooks of yours" in note for note in profile.notes)
     assert profile.method != "replay"
+
+
+@pytest.mark.parametrize("of", ["module", "module, before", "parameter", "parameter, after"])
+def test_nothing_is_replayed_where_hooks_of_the_users_run_in_backward(of):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    called = []
+    weight = model[1].weight
+    {
+        "module": model[1].register_full_backward_hook,
+        "module, before": model[1].register_full_backward_pre_hook,
+        "parameter": weight.register_hook,
+        "parameter, after": weight.register_post_accumulate_grad_hook,
+    }[of](lambda *_: called.append(of))
+    profile = pywatt.profile_training(
+        *(model, [(torch.ones(2, 2), torch.ones(2, 2))] * 3),
+        loss_fn=nn.functional.mse_loss,
+        optimizer=torch.optim.SGD(model.parameters(), 0.1),
+        method="replay",
+        budget_s=0.5,
+    )
+    assert len(called) == 3
+    assert any("hooks of yours that run in backward" in note for note in profile.notes)
+    assert profile.method != "replay"

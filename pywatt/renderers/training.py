@@ -36,6 +36,9 @@ def extrapolated(found: Extrapolation) -> str:
     """One line and its notes."""
     label = "estimated" if found.estimated else "measured"
     energy = with_std(found.energy_j, None if found.estimated else found.energy_j_std, "J")
+    if found.epochs == found.measured_epochs:
+        took = quantity(found.duration_s, "s")
+        return plain(f"{energy} for all {found.epochs:,} epochs, {label}, in {took}")
     spread = "spread unknown"
     if found.low_j is not None and found.high_j is not None:
         spread = f"95 % between {quantity(found.low_j, 'J')} and {quantity(found.high_j, 'J')}"

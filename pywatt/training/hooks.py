@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from pywatt import _core
-from pywatt.cuda_clock import CudaTimeline
 from pywatt.hooks import Hook, ModuleHooks
 from pywatt.spans import CallPaths, SpanBlock, Spans
 from pywatt.training.autograd import Owners
@@ -44,26 +41,10 @@ class Meaning:
 class TrainingHooks(ModuleHooks):
     """Records phases all the time, and calls of modules between `attach` and `detach`.
 
-    Unlike a `ModuleHooks`, it is entered with no hook on any module.
-
-    Args:
-        model: the model.
-        clock: clock of the spans.
-        default_device: device of a model that has no tensors.
-        timeline: makes the clock of a CUDA device; for tests.
-        home: tells the device that a module's work is charged to; for tests.
+    Unlike a `ModuleHooks`, whose args it has, it is entered with no hook on any module.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        clock: _core.Clock,
-        *,
-        default_device: str = "cpu",
-        timeline: Callable[[str, _core.Clock], CudaTimeline] = CudaTimeline,
-        home: Callable[[nn.Module], str | None] | None = None,
-    ) -> None:
-        super().__init__(model, clock, default_device=default_device, timeline=timeline, home=home)
+    def _name_spans(self) -> None:
         self.meanings = [
             Meaning("forward", entry.name, k, entry.device) for k, entry in enumerate(self.entries)
         ]

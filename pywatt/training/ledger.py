@@ -160,6 +160,14 @@ class Ledger:
             return None
         return WindowEnergy(self.energy_j, math.sqrt(self.energy_var))
 
+    @property
+    def tells_modules(self) -> bool:
+        """Whether the segments alone have told the modules of each source apart."""
+        return all(
+            any(sums.told_s > 0 for sums in source.paths.values())
+            for source in self.sources.values()
+        )
+
     def add(self, folded: FoldedSegment) -> None:
         """Add one segment."""
         self.segments += 1

@@ -20,7 +20,8 @@ from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
 from pywatt.sensors import SensorChoice
-from pywatt.training.replay import OptimizerStep, gradients_aside, why_not
+from pywatt.training.gradients import gradients_aside, why_not
+from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.result import TrainingProfile
 from pywatt.training.session import TRAINING_RATE_HZ, TrainingProfiler
 
@@ -166,11 +167,11 @@ def profile_training(
                     after_epoch(number)
         if profiler.wants_replay:
             _replay(profiler, model, step, optimizer, kept, budget_s, progress)
+        return profiler.result()
     except BaseException as error:
         profiler.make_sure(error)
         _keep_partial(error, profiler)
         raise
-    return profiler.result()
 
 
 def _replay(
@@ -189,7 +190,7 @@ def _replay(
         return
     probe = OptimizerStep(optimizer)
     parameters = {id(p): p for p in (*model.parameters(), *probe.parameters_stepped)}
-    why_none = why_not(parameters.values(), optimizer)
+    why_none = why_not(model, parameters.values(), optimizer)
     if why_none is not None:
         profiler.add_notes((f"nothing was replayed, since {why_none}",))
         return

@@ -17,7 +17,7 @@ class Record:
         model: class name of the model.
 
     Raises:
-        ArgumentError: it is the record of another model.
+        ArgumentError: it is a folder or a device, or the record of another model.
         FileFormatError: it is no record.
         OSError: it cannot be read.
     """
@@ -26,6 +26,10 @@ class Record:
         self._path = Path(path)
         self.earlier: tuple[TrainingProfile, ...] = ()
         if self._path.exists():
+            if not self._path.is_file():
+                raise ArgumentError(
+                    f"record is {str(path)!r}, which is no file: give a file's path"
+                )
             found = TrainingProfile.load(self._path)
             if found.model != model:
                 raise ArgumentError(

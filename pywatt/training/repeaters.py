@@ -1,0 +1,139 @@
+"""What is repeated of a training step: forward, forward with backward, and the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pywatt.interrupts import uninterrupted
+from pywatt.replay.blocks import Block
+from pywatt.replay.calls import Repeater
+from pywatt.replay.repeat import NotRepeatable
+from pywatt.training.autograd import tensors_in
+
+
+class OptimizerStep(nn.Module):
+    """Called in each pass where the optimizer would step, and does nothing; replay steps there.
+
+    Args:
+        optimizer: the optimizer.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+
+    def forward(self) -> None:
+        """Do nothing."""
+
+    @property
+    def parameters_stepped(self) -> list[torch.Tensor]:
+        """What a step changes."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+class ForwardRepeater(Repeater):
+    """Repeats a forward call as training makes it, with what autograd keeps for backward."""
+
+    _on_clones: bool | None = None
+
+    @property
+    def records_gradients(self) -> bool:  # type: ignore[override]  # known at the call only
+        """As at the real call, inside which this runs."""
+        return torch.is_grad_enabled()
+
+    def _copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super()._copies()
+        real, copied = tensors_in((self._args, self._kwargs)), tensors_in((args, kwargs))
+        for original, copy in zip(real, copied, strict=True):
+            if original.requires_grad and not copy.requires_grad:
+                copy.requires_grad_()
+        return args, kwargs
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._work(args, kwargs)
+
+    def _work(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._on_clones is None:
+            try:
+                self._on_clones = False
+                return self._run(args, kwargs)
+            except RuntimeError:
+                # It works in place, which autograd forbids on an input that nothing has made.
+                self._on_clones = True
+        if self._on_clones:
+            clones: dict[int, torch.Tensor] = {}
+            args, kwargs = _cloned(args, clones), _cloned(kwargs, clones)
+        return self._run(args, kwargs)
+
+
+class BackwardRepeater(ForwardRepeater):
+    """Repeats a forward call and its backward, with the gradient that the output really gets.
+
+    Attributes:
+        gradients: gradient of each tensor in the output, None for one that gets none.
+    """
+
+    gradients: Sequence[torch.Tensor | None] = ()
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        pairs = [
+            (tensor, gradient)
+            for tensor, gradient in zip(
+                tensors_in(self._work(args, kwargs)), self.gradients, strict=False
+            )
+            if gradient is not None and tensor.requires_grad
+        ]
+        inputs: list[torch.Tensor] = [p for p in self._module.parameters() if p.requires_grad]
+        inputs += [t for t in tensors_in((args, kwargs)) if t.requires_grad]
+        torch.autograd.grad(
+            [tensor for tensor, _ in pairs],
+            inputs,
+            [gradient for _, gradient in pairs],
+            allow_unused=True,
+        )
+
+
+class StepRepeater(Repeater):
+    """Repeats a step of the optimizer, and puts parameters and its state back."""
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert isinstance(self._module, OptimizerStep)
+        self._module.optimizer.step()
+
+    def block(
+        self, work: int, duration_s: float, ready: Callable[[], None] = lambda: None
+    ) -> Block:
+        """Step over and over for about `duration_s`."""
+        assert isinstance(self._module, OptimizerStep)
+        parameters = self._module.parameters_stepped
+        try:
+            kept = [p.detach().clone() for p in parameters]
+        except RuntimeError as error:
+            raise NotRepeatable(
+                f"there is no room to keep its parameters: {error!r:.100}"
+            ) from error
+        try:
+            return super().block(work, duration_s, ready)
+        finally:
+            with uninterrupted(), torch.no_grad():
+                for parameter, content in zip(parameters, kept, strict=True):
+                    parameter.copy_(content)
+
+
+def _cloned(item: Any, clones: dict[int, torch.Tensor]) -> Any:
+    """Copies of all tensors that autograd knows where they come from."""
+    if isinstance(item, torch.Tensor):
+        if id(item) not in clones:
+            clones[id(item)] = item.clone()
+        return clones[id(item)]
+    if isinstance(item, tuple) and hasattr(item, "_fields"):
+        return type(item)(*(_cloned(each, clones) for each in item))
+    if type(item) in (tuple, list):
+        return type(item)(_cloned(each, clones) for each in item)
+    if type(item) is dict:
+        return {key: _cloned(each, clones) for key, each in item.items()}
+    return item
