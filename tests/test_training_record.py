@@ -362,6 +362,10 @@ def test_an_epoch_that_was_interrupted_is_counted_and_not_taken_for_one():
 
 def test_a_layer_that_one_session_does_not_have_has_no_energy():
     one, other = Training(batches=3, layers=1).run(), Training(batches=3, layers=2).run()
-    layers = {row.name: row for row in added_up([one, other]).layers}
+    both = added_up([one, other])
+    layers = {row.name: row for row in both.layers}
     assert layers["1"].forward_energy_j is None
     assert layers["0"].forward_energy_j is not None
+    (note,) = (note for note in both.notes if "not the same layers" in note)
+    assert added_up([both, one]).notes.count(note) == 1
+    assert not any("not the same layers" in note for note in added_up([one, one]).notes)

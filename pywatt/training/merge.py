@@ -30,6 +30,8 @@ def added_up(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
     notes = dict.fromkeys(
         note for profile in profiles for note in profile.notes if not note.startswith(_ADDED)
     )
+    if len({tuple((row.name, row.type) for row in p.layers) for p in profiles}) > 1:
+        notes[_OTHER_LAYERS] = None
     return replace(
         first,
         phases=tuple(_phase([p.phase(one.name) for p in profiles]) for one in first.phases),
@@ -56,6 +58,11 @@ def added_up(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
 
 
 _ADDED = "adds up"
+
+_OTHER_LAYERS = (
+    "the model has not the same layers in all sessions, and those that are not in all of them have "
+    "no energy: where it is another model, give it a record of its own"
+)
 
 
 def _dates(sessions: Sequence[object]) -> str:
