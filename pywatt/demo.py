@@ -60,7 +60,7 @@ def train(*, progress: bool | None = None) -> Demo:
     training = TensorDataset(images[seen].to(device), targets[seen].to(device))
     test = TensorDataset(images[unseen], targets[unseen])
     start_s = time.monotonic()
-    with torch.random.fork_rng(), _one_thread():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(SEED)
         model = digit_net().to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
@@ -84,7 +84,7 @@ def train(*, progress: bool | None = None) -> Demo:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """So small a network is no faster with more, and far slower where the machine is busy."""
     import torch
 

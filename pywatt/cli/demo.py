@@ -33,7 +33,8 @@ def execute(options: argparse.Namespace) -> int:
     from pywatt.loader_run import profile
 
     trained = demo.train()
-    found = profile(trained.model, demo.passes(trained))
+    with demo.one_thread():
+        found = profile(trained.model, demo.passes(trained))
     passes = found.batches // len(trained.batches)
     show(
         f"Trained on {trained.training_images:,} of scikit-learn's digits in "
