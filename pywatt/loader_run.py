@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import torch
 from torch import nn
@@ -34,6 +34,9 @@ from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
 from pywatt.results import Profile
 from pywatt.sensors import SensorChoice
+
+if TYPE_CHECKING:
+    from pywatt.training.session import TrainingProfiler
 
 DEFAULT_BUDGET_S = 30.0
 
@@ -194,7 +197,7 @@ def profile(
                 profiler.replay(run_replay_pass, budget_s=budget_s, progress=progress)
         except BaseException as error:
             profiler._make_sure(error)
-            _keep_partial(error, profiler)
+            keep_partial(error, profiler)
             raise
     return profiler.result()
 
@@ -282,7 +285,7 @@ class _Batches:
         )
 
 
-def _keep_partial(error: BaseException, profiler: Profiler) -> None:
+def keep_partial(error: BaseException, profiler: Profiler | TrainingProfiler) -> None:
     """Put what was measured so far on the user's exception, which goes on as it is."""
     try:
         error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from pywatt.comparison.result import REAL_Z, Change, Comparison, Energy, Regression, Row
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, fixed, with_std
-from pywatt.renderers.summary import plain, printed
+from pywatt.renderers.summary import plain, printed, wrapped_facts
 
 _ABSENT = "absent"
 _SELF = "the model itself"
 # Names and numbers are whole, in a narrow terminal too.
 _NEVER_CUT = 500
-_INDENT = 10
 
 _LEGEND = (
     "Self energies: with what is outside of the layers they add up to the total. z: the change "
@@ -25,7 +24,7 @@ def render(comparison: Comparison, width: int = 100, *, max_rows: int = 40) -> s
     """Return the tables with what there is to know below them, without a line break at the end."""
     parts = [_table(comparison, side, max_rows) for side in range(1, len(comparison.sides))]
     parts.append("\n".join(textwrap.wrap(_LEGEND, width)))
-    parts.append("\n".join(_lines(_facts(comparison), width)))
+    parts.append("\n".join(wrapped_facts(_facts(comparison), width)))
     return "\n\n".join(parts)
 
 
@@ -176,15 +175,3 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
             )
     for note in comparison.notes:
         yield "note", note
-
-
-def _lines(facts: Iterator[tuple[str, str]], width: int) -> Iterator[str]:
-    for heading, text in facts:
-        yield from textwrap.wrap(
-            plain(text),
-            max(width, 40),
-            initial_indent=heading.ljust(_INDENT),
-            subsequent_indent=" " * _INDENT,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )

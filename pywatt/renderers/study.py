@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pywatt.footprint import Factors
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, percent, quantity, with_std
-from pywatt.renderers.summary import plain, printed
+from pywatt.renderers.summary import plain, printed, wrapped_facts
 from pywatt.study.ranking import DEFAULT, Ranking, Standing
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ NOT_DEFINED = "not def."
 
 # Names and numbers are whole, in a narrow terminal too.
 _NEVER_CUT = 500
-_INDENT = 10
 
 _LEGEND = (
     "± is one standard deviation, without the error in scale of the meter or the estimate, which "
@@ -67,7 +66,7 @@ def render(table: StudyTable, width: int = 100, *, factors: Factors | None = Non
             parts += [_table(section[:cut]), _table([*section[:_BOTH], *section[cut:]])]
         else:
             parts.append(whole)
-    parts += ["\n".join(_lines(_facts(table), width))]
+    parts += ["\n".join(wrapped_facts(_facts(table), width))]
     return "\n\n".join(parts)
 
 
@@ -320,15 +319,3 @@ def _table(columns: Sequence[Column]) -> str:
 
 def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
-
-
-def _lines(facts: Iterator[tuple[str, str]], width: int) -> Iterator[str]:
-    for heading, text in facts:
-        yield from textwrap.wrap(
-            plain(text),
-            max(width, 40),
-            initial_indent=heading.ljust(_INDENT),
-            subsequent_indent=" " * _INDENT,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )

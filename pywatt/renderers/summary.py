@@ -1,6 +1,7 @@
 """What stands above and below the table: what was measured, how well, and what came out."""
 
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 UNRESOLVED = "†"
 
 _NAMED = 3  # modules that were not called, by name
+_INDENT = 10  # of the texts beside headings
 
 
 def total_std(profile: Profile) -> float | None:
@@ -60,6 +62,19 @@ def printed(renderable: "RenderableType", width: int) -> str:
     text = StringIO()
     Console(file=text, width=width, color_system=None, force_terminal=False).print(renderable)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def wrapped_facts(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
+    """Lines of headings with their texts beside them, no narrower than 40 columns."""
+    for heading, text in facts:
+        yield from textwrap.wrap(
+            plain(text),
+            max(width, 40),
+            initial_indent=heading.ljust(_INDENT),
+            subsequent_indent=" " * _INDENT,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
 
 
 def plain(text: str) -> str:

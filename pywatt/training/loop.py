@@ -15,7 +15,7 @@ from pywatt.attribution import Method
 from pywatt.batches import call_model, describe, duplicate
 from pywatt.batches import move as moved_to
 from pywatt.errors import ArgumentError, BatchError
-from pywatt.loader_run import DEFAULT_BUDGET_S, check_budget, check_count
+from pywatt.loader_run import DEFAULT_BUDGET_S, check_budget, check_count, keep_partial
 from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
@@ -170,7 +170,7 @@ def profile_training(
         return profiler.result()
     except BaseException as error:
         profiler.make_sure(error)
-        _keep_partial(error, profiler)
+        keep_partial(error, profiler)
         raise
 
 
@@ -292,11 +292,3 @@ def _count(loader: Iterable[Any], max_batches: int | None) -> int | None:
     except Exception:  # whatever its __len__ says, the loader may be fine
         return None
     return length if max_batches is None else min(length, max_batches)
-
-
-def _keep_partial(error: BaseException, profiler: TrainingProfiler) -> None:
-    """Put what was measured so far on the user's exception, which goes on as it is."""
-    try:
-        error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours
-    except Exception:
-        return
