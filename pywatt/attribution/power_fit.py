@@ -80,7 +80,7 @@ def fit_powers(
 
     rough_noise_w = np.sqrt(_left(squares, along, influence, 1e12, floor_w, degrees) / degrees)
     ratios = (SPREADS * mean_w / rough_noise_w) ** 2
-    left = np.array([_left(squares, along, influence, r, floor_w, degrees) for r in ratios])
+    left = _left(squares, along, influence, ratios, floor_w, degrees)
     # Few readings tell their noise badly: Student's distribution is wider.
     noise_var = left / degrees
     spread_w = np.sqrt(ratios * noise_var)
@@ -92,14 +92,16 @@ def fit_powers(
     weight = np.exp(weight - log_evidence)
 
     kept = ratios[:, None] / (1.0 + np.outer(ratios, influence))
-    means = kept * along
-    away = weight @ means
-    var = weight @ (noise_var[:, None] * kept)
-    between = (means - away).T @ (weight[:, None] * (means - away))
-    offsets_w = axes @ away
+    offsets = axes @ (kept * along).T  # of the powers from their mean, for each spread
+    offsets_w = offsets @ weight
+    away = offsets - offsets_w[:, None]
+    covariance = (axes * (weight @ (noise_var[:, None] * kept))) @ axes.T
+    covariance += (away * weight) @ away.T
+    # The mean takes back what the offsets add to the readings on average.
+    taken = inverse[0] @ shares
+    moved = covariance @ taken
+    covariance += float(taken @ moved) - moved[:, None] - moved[None, :]
     noise = float(weight @ noise_var)
-    through = np.eye(names) - np.outer(np.ones(names), inverse[0] @ shares)
-    covariance = through @ axes @ (np.diag(var) + between) @ axes.T @ through.T
     covariance += noise * float(inverse[0] @ inverse[0])
     coefficients = inverse @ (reading_w - shares @ offsets_w)
     residual_w = varied - mixed @ offsets_w
@@ -128,10 +130,10 @@ def _left(
     squares: float,
     along: FloatArray,
     influence: FloatArray,
-    ratio: float,
+    ratio: FloatArray | float,
     floor_w: float,
     degrees: int,
-) -> float:
-    """Sum of squares that powers of this ratio of spread to noise leave, each at its own cost."""
-    explained = float(np.sum(along**2 * ratio / (1.0 + ratio * influence)))
-    return max(squares - explained, degrees * floor_w**2)
+) -> FloatArray:
+    """Sum of squares that powers of each ratio of spread to noise leave, each at its own cost."""
+    kept = 1.0 / (1.0 / np.asarray(ratio)[..., None] + influence)
+    return np.maximum(squares - kept @ along**2, degrees * floor_w**2)

@@ -39,7 +39,7 @@ OUTLIERS = 1e-4
 # many are held in memory at once.
 JITTERS = np.geomspace(3e-5, 0.1, 15)
 JITTER_STEPS = 500
-CHUNK_STEPS = 512
+CHUNK_STEPS = 64
 
 # Periods that are tried at first, 0.3 % apart, and how many updates in a row may repeat a value.
 ROUGH_PERIODS = 800
@@ -212,7 +212,7 @@ class _Chain:
             self.period_s,
         )
         tried = self.period_s * JITTERS
-        fit = np.array([head._forward(jitter_s)[1] for jitter_s in tried])
+        _, fit = head._forward(tried)
         best = int(np.clip(np.argmax(fit), 1, len(fit) - 2))
         left, right = fit[best] - fit[best - 1], fit[best] - fit[best + 1]
         offset = 0.5 * (left - right) / (left + right) if left > 0 and right > 0 else 0.0
@@ -221,14 +221,15 @@ class _Chain:
 
     def instants(self, jitter_s: float) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of each update instant, given all changes."""
-        belief, _ = self._forward(jitter_s)
+        jitters_s = np.array([jitter_s])
+        belief = self._forward(jitters_s)[0][:, 0]
         after = np.ones(BINS)
         for k, step in zip(
             range(len(self.steps) - 1, -1, -1),
-            self._transitions(jitter_s, reverse=True),
+            self._transitions(jitters_s, reverse=True),
             strict=True,
         ):
-            after = step @ after
+            after = step[0] @ after
             after /= np.sum(after)
             belief[k] *= after
         belief /= np.sum(belief, axis=1, keepdims=True)
@@ -251,38 +252,43 @@ class _Chain:
         share = (np.arange(BINS) + 0.5) / BINS
         return self.low_s[:, None] + share * (self.high_s - self.low_s)[:, None]
 
-    def _forward(self, jitter_s: float) -> tuple[FloatArray, float]:
-        """Belief about each update given the changes up to it, and the log-likelihood of all."""
-        belief = np.empty((len(self.low_s), BINS))
-        belief[0] = 1.0 / BINS
-        fit = 0.0
-        for k, step in enumerate(self._transitions(jitter_s)):
-            ahead = belief[k] @ step
-            likely = float(np.sum(ahead))
-            belief[k + 1] = ahead / likely
-            fit += np.log(likely)
-        return belief, fit
+    def _forward(self, jitters_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Belief about each update given the changes up to it, and the log-likelihood of all.
 
-    def _transitions(self, jitter_s: float, *, reverse: bool = False) -> Iterator[FloatArray]:
-        """Probability of each bin of a change given each bin of the one before, one by one."""
+        Returns:
+            Beliefs of shape (changes, jitters, BINS); log-likelihoods of shape (jitters,).
+        """
+        belief = np.empty((len(self.low_s), len(jitters_s), BINS))
+        belief[0] = 1.0 / BINS
+        likely = np.empty((len(self.steps), len(jitters_s)))
+        for k, step in enumerate(self._transitions(jitters_s)):
+            ahead = (belief[k][:, None, :] @ step)[:, 0]
+            likely[k] = ahead.sum(axis=1)
+            belief[k + 1] = ahead / likely[k][:, None]
+        return belief, np.sum(np.log(likely), axis=0)
+
+    def _transitions(self, jitters_s: FloatArray, *, reverse: bool = False) -> Iterator[FloatArray]:
+        """Probability of each bin of a change given each bin of the one before, one by one.
+
+        Yields:
+            One array of shape (jitters, BINS, BINS) for each step.
+        """
         bins_s = self._bins_s()
         width_s = (self.high_s - self.low_s) / BINS
         firsts = range(0, len(self.steps), CHUNK_STEPS)
         for first in reversed(firsts) if reverse else firsts:
-            part = slice(first, first + CHUNK_STEPS)
-            steps = self.steps[part]
-            here, there = (
-                np.arange(first, first + len(steps)),
-                np.arange(first, first + len(steps)) + 1,
-            )
+            here = np.arange(first, min(first + CHUNK_STEPS, len(self.steps)))
+            there, steps = here + 1, self.steps[here]
             away_s = bins_s[there][:, None, :] - bins_s[here][:, :, None]
             away_s -= (steps * self.period_s)[:, None, None]
             # A bin is as wide as a uniform distribution of this variance.
-            var = steps * jitter_s**2 + (width_s[here] ** 2 + width_s[there] ** 2) / 12.0
-            density = np.exp(-(away_s**2) / (2.0 * var)[:, None, None])
-            density /= np.sqrt(2.0 * np.pi * var)[:, None, None]
+            within_var = (width_s[here] ** 2 + width_s[there] ** 2) / 12.0
+            var = steps[:, None] * jitters_s**2 + within_var[:, None]
+            away = (away_s**2)[:, None] / (-2.0 * var)[:, :, None, None]
+            density = np.exp(away, out=away)
+            density /= np.sqrt(2.0 * np.pi * var)[:, :, None, None]
             density += OUTLIERS / self.period_s
-            density *= width_s[there][:, None, None]
+            density *= width_s[there][:, None, None, None]
             yield from density[::-1] if reverse else density
 
 
