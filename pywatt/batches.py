@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,16 +126,20 @@ def _moved(batch: Any, device: torch.device, *, anew: bool) -> Any:
 
 def samples_in(batch: Any) -> int | None:
     """Return the size of the first dimension of the first tensor; None where there is none."""
-    if isinstance(batch, PackedSequence):
-        return int(batch.batch_sizes[0])
     if isinstance(batch, torch.Tensor):
         return int(batch.size(0)) if batch.dim() > 0 else 1
-    items = batch.values() if isinstance(batch, Mapping) else batch
-    if isinstance(batch, (Mapping, tuple, list)):
-        for item in items:
-            samples = samples_in(item)
-            if samples is not None:
-                return samples
+    if isinstance(batch, PackedSequence):  # a tuple by its type only
+        return int(batch.batch_sizes[0])
+    if isinstance(batch, (tuple, list)):
+        items: Iterable[Any] = batch
+    elif isinstance(batch, Mapping):
+        items = batch.values()
+    else:
+        return None
+    for item in items:
+        samples = samples_in(item)
+        if samples is not None:
+            return samples
     return None
 
 

@@ -16,7 +16,10 @@ from torch.utils.checkpoint import checkpoint
 import pywatt
 from pywatt.attribution.result import PathTimes
 from pywatt.cuda_clock import CudaTimeline
+from pywatt.sensors import select
 from pywatt.training.hooks import TrainingHooks
+from pywatt.training.sampling import StepSampling
+from pywatt.training.session import enough_hz
 
 
 def layer(profile, name):
@@ -503,17 +506,42 @@ def test_memory_does_not_grow_with_the_training():
 
 
 def test_few_steps_are_traced_of_many():
-    from pywatt.training.sampling import StepSampling
-
     sampling = StepSampling()
-    chosen = []
-    for _ in range(20_000):
-        traced = sampling.next_is_traced()
-        sampling.add(0.013 if traced else 0.010, traced=traced)
-        chosen.append(traced)
-    assert chosen[:8] == [False, True, True, True, True, True, False, False]
-    cost = 0.003 * sum(chosen) / (0.010 * len(chosen))
-    assert 0.001 < cost < 0.004
+    steps, traced_steps, asked = [], 0, 0
+    while len(steps) < 20_000:
+        traced, until = sampling.choose()
+        asked += 1
+        steps += [traced] * until
+        traced_steps += traced
+        sampling.add(0.013 if traced else 0.010 * until, until, traced=traced)
+    assert steps[:8] == [False, True, True, True, True, True, False, False]
+    assert not any(steps[6:25])
+    cost = 0.003 * traced_steps / (0.010 * len(steps))
+    assert 0.0015 < cost < 0.0021
+    assert asked < len(steps) / 12  # a quarter of a second has 25 steps
+
+
+def test_a_step_that_is_longer_than_all_before_is_looked_at_soon():
+    sampling = StepSampling()
+    for _ in range(20):
+        traced, until = sampling.choose()
+        sampling.add(1e-6 * until, until, traced=traced)
+    _, until = sampling.choose()
+    assert 1 < until <= 1000
+    sampling.add(5.0 * until, until, traced=False)
+    assert sampling.choose()[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("sensors", "rate_hz"),
+    [
+        (["cpu:estimated"], 25.0),
+        ([pywatt.ScriptedSensor([50.0])], 200.0),
+        (["cpu:estimated", pywatt.ScriptedSensor([50.0])], 200.0),
+    ],
+)
+def test_a_sensor_that_shows_new_values_in_its_own_time_is_read_more_often(sensors, rate_hz):
+    assert enough_hz(select(sensors).sensors) == rate_hz
 
 
 # On a GPU.
@@ -557,12 +585,10 @@ def test_phases_and_layers_have_the_devices_time():
         for step in range(3):
             if step > 0:
                 hooks.attach()
-            hooks.enter_phase("forward")
-            loss = model(torch.ones(2, 2)).sum()
-            hooks.leave_phase()
-            hooks.enter_phase("backward")
-            loss.backward()
-            hooks.leave_phase()
+            with hooks.phases["forward"]:
+                loss = model(torch.ones(2, 2)).sum()
+            with hooks.phases["backward"]:
+                loss.backward()
             if step > 0:
                 hooks.detach()
         hooks.synchronize()

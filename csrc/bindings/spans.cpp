@@ -1,8 +1,11 @@
 #include "pywatt/spans.hpp"
 
+#include <pybind11/stl.h>
+
 #include "arrays.hpp"
 #include "hook.hpp"
 #include "register.hpp"
+#include "span_guard.hpp"
 
 namespace py = pybind11;
 using pywatt::SpanRecorder;
@@ -28,6 +31,7 @@ py::tuple rows_of(const SpanRecorder& recorder, std::size_t first, std::size_t c
 
 void register_spans(py::module_& m) {
   register_hook(m);
+  register_span_guard(m);
   py::class_<SpanRecorder, std::shared_ptr<SpanRecorder>>(m, "SpanRecorder")
       .def(py::init<std::shared_ptr<pywatt::Clock>>(), py::arg("clock"))
       .def("enter", &SpanRecorder::enter, py::arg("name"))
@@ -61,5 +65,6 @@ void register_spans(py::module_& m) {
             return py::make_tuple(make_hook(recorder, name, HookEnd::enter),
                                   make_hook(recorder, name, HookEnd::exit));
           },
-          py::arg("name"));
+          py::arg("name"))
+      .def("guard", &make_span_guard, py::arg("names"));
 }

@@ -33,6 +33,16 @@ TEST(nested_calls_become_paths_and_rows) {
   CHECK((rows.end_s == std::vector<double>{100.75, 101.75, 101.75}));
 }
 
+TEST(a_thread_is_idle_outside_of_its_own_spans) {
+  Fixture f;
+  CHECK(f.recorder.is_idle());
+  f.recorder.enter(1);
+  CHECK(!f.recorder.is_idle());
+  std::thread([&f] { CHECK(f.recorder.is_idle()); }).join();
+  f.recorder.exit(1);
+  CHECK(f.recorder.is_idle());
+}
+
 TEST(an_exit_closes_what_an_exception_left_open) {
   Fixture f;
   f.recorder.enter(1);

@@ -22,6 +22,7 @@ from torch import nn
 from pywatt import _core
 from pywatt.errors import StudyError
 from pywatt.loader_run import REPEAT_SHARE, profile
+from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.notes import on_the_whole
 from pywatt.preserve import preserved_state
 from pywatt.sensors import SensorChoice, select
@@ -137,7 +138,7 @@ def _found(
         model,
         test_loader,
         sensors=sensors,
-        rate_hz=settings.rate_hz,
+        rate_hz=DEFAULT_RATE_HZ if settings.rate_hz is None else settings.rate_hz,
         forward=None if forward is None else _without_gradients(forward),
         accuracy=None,
         device=device,

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pywatt.errors import StudyError
-from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.study.toml_table import TomlTable
 
 if sys.version_info >= (3, 11):
@@ -142,7 +141,7 @@ class StudySettings:
         threads: of torch on the CPU; None: as many as torch takes.
         budget_s: how long the test may be repeated until its energy is known to 1 %.
         sensors: names, or "auto".
-        rate_hz: readings a second.
+        rate_hz: readings a second; None: what each measurement takes by itself.
     """
 
     path: Path
@@ -157,7 +156,7 @@ class StudySettings:
     threads: int | None
     budget_s: float
     sensors: Literal["auto"] | tuple[str, ...]
-    rate_hz: float
+    rate_hz: float | None
 
     @property
     def task(self) -> str:
@@ -249,8 +248,10 @@ def _settings(path: Path, root: TomlTable) -> StudySettings:
     return settings
 
 
-def _rate_hz(root: TomlTable) -> float:
-    rate_hz = root.number("rate_hz", above=0.0, default=DEFAULT_RATE_HZ)
+def _rate_hz(root: TomlTable) -> float | None:
+    if "rate_hz" not in root.keys:
+        return None
+    rate_hz = root.number("rate_hz", above=0.0)
     if not 1.0 <= rate_hz <= 10_000.0:
         root.fail(("rate_hz",), f"must be from 1 to 10,000 readings a second, not {rate_hz:g}")
     return rate_hz

@@ -11,6 +11,7 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.measurement import measure
+from pywatt.monitor import DEFAULT_RATE_HZ
 from pywatt.sensors import SensorChoice, select
 from pywatt.study.imports import Imports
 from pywatt.study.settings import Recipe, Reference
@@ -52,7 +53,7 @@ def train(
     forward: Callable[[nn.Module, Any], Any] | None,
     device: torch.device,
     sensors: SensorChoice,
-    rate_hz: float,
+    rate_hz: float | None,
     clock: _core.Clock | None,
 ) -> TrainingEnergy:
     """Train a model by a recipe or its own function, and measure that.
@@ -121,7 +122,7 @@ def _own_way(
     imports: Imports,
     device: torch.device,
     sensors: SensorChoice,
-    rate_hz: float,
+    rate_hz: float | None,
     clock: _core.Clock | None,
 ) -> TrainingEnergy:
     notes: tuple[str, ...] = ()
@@ -129,6 +130,7 @@ def _own_way(
         # Those of the model's device only, as for the test.
         chosen = select("auto", devices=[str(device)])
         sensors, notes = [sensor.core for sensor in chosen.sensors], chosen.notes
+    rate_hz = DEFAULT_RATE_HZ if rate_hz is None else rate_hz
     with measure(sensors=sensors, rate_hz=rate_hz, clock=clock) as measured:
         imports.call(fit, model, loader)
         if device.type == "cuda":

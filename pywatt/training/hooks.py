@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,17 +67,19 @@ class TrainingHooks(ModuleHooks):
             ]
         self.windows = [f"{m.kind} {m.of}" for m in self.meanings[len(self.entries) :]]
         self._phase_names = phases
-        self._phases = {
-            key: (
-                tuple(self._pair(name)[0] for name in names),
-                tuple(self._pair(name)[1] for name in reversed(names)),
-            )
-            for key, names in phases.items()
-        }
         self._pairs: dict[int, tuple[Hook, Hook]] = {}
         self._owners = Owners(self._enter_backward, self._leave_backward, self._arrive)
         self._arrived: set[int] = set()
-        self._current: list[tuple[str, bool]] = []
+        self.open_phase: TracedPhase | None = None
+        self._plain_phases = {phase: self._plain_phase(phases[phase, False]) for phase in TIMED}
+        self._traced_phases = {
+            phase: TracedPhase(
+                self,
+                [self._pair(name) for name in phases[phase, True]],
+                self._owners if phase == "backward" else None,
+            )
+            for phase in TIMED
+        }
         self.traced = False
 
     def __enter__(self) -> TrainingHooks:
@@ -94,33 +97,23 @@ class TrainingHooks(ModuleHooks):
         self.traced = False
         super().detach()
 
-    def enter_phase(self, phase: str) -> None:
-        """Begin a phase, one of `TIMED`."""
-        key = (phase, self.traced)
-        self._current.append(key)
-        for before in self._phases[key][0]:
-            before()
-        if phase == "backward" and self.traced:
-            self._owners.expect()
+    @property
+    def phases(self) -> Mapping[str, AbstractContextManager[Any]]:
+        """What to enter for each phase of `TIMED`, in steps whose modules are traced or not.
 
-    def leave_phase(self) -> None:
-        """End the phase that was begun last."""
-        if not self._current:
-            return
-        if self._current[-1] == ("backward", True):
-            self._owners.close()
-        for after in self._phases[self._current.pop()][1]:
-            after()
+        Phases follow each other: one inside another belongs to the outer one.
+        """
+        return self._traced_phases if self.traced else self._plain_phases
 
     def leave_all(self) -> None:
-        """End all phases, where an exception has ended the training."""
-        while self._current:
-            self.leave_phase()
+        """End the phase that is open, where an exception has ended the training."""
+        if self.open_phase is not None:
+            self.open_phase.end()
 
     @property
     def in_backward(self) -> bool:
-        """Whether the phase is backward, in which checkpointing runs forward calls again."""
-        return bool(self._current) and self._current[-1][0] == "backward"
+        """Whether a traced backward is open, in which checkpointing runs forward calls again."""
+        return self.open_phase is not None and self.open_phase.is_backward
 
     def device_of(self, name: int) -> str:
         """Device to which the spans of a name are charged."""
@@ -138,6 +131,12 @@ class TrainingHooks(ModuleHooks):
             if np.any(keep := top[b.path])
         ]
         return Spans(everything.names, CallPaths.of(paths.name, paths.parent, top), blocks)
+
+    def _plain_phase(self, names: Sequence[int]) -> AbstractContextManager[Any]:
+        """A phase in steps without traced modules, which nearly all are."""
+        if self.timelines:
+            return TracedPhase(self, [self._pair(name) for name in names], None)
+        return self.recorder.guard(names)
 
     def _pair(self, name: int) -> tuple[Hook, Hook]:
         return super()._hooks(name, self.device_of(name))
@@ -175,6 +174,54 @@ class TrainingHooks(ModuleHooks):
         for name in self._phase_names["backward", True]:
             if self.device_of(name) == self.entries[entry].device:
                 self.recorder.enter(name)
+
+
+class TracedPhase:
+    """A phase in a step whose modules are traced, or one that a GPU's events time.
+
+    Args:
+        hooks: what records it.
+        pairs: what begins and ends its span on each device.
+        owners: told to look for modules in the graph, where it is backward.
+    """
+
+    __slots__ = ("_entered", "_hooks", "_owners", "_pairs")
+
+    def __init__(
+        self, hooks: TrainingHooks, pairs: Sequence[tuple[Hook, Hook]], owners: Owners | None
+    ) -> None:
+        self._hooks, self._pairs, self._owners = hooks, pairs, owners
+        self._entered = 0
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether it is backward, with its modules traced."""
+        return self._owners is not None
+
+    def __enter__(self) -> TracedPhase:
+        """Begin, unless another phase is open."""
+        self._entered += 1
+        if self._hooks.open_phase is None:
+            self._hooks.open_phase = self
+            for before, _ in self._pairs:
+                before()
+            if self._owners is not None:
+                self._owners.expect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End with the outermost `with` statement."""
+        self._entered -= 1
+        if self._entered == 0 and self._hooks.open_phase is self:
+            self.end()
+
+    def end(self) -> None:
+        """End now."""
+        if self._owners is not None:
+            self._owners.close()
+        self._hooks.open_phase = None
+        for _, after in reversed(self._pairs):
+            after()
 
 
 class _TracedCalls:

@@ -23,7 +23,7 @@ from pywatt.sensors import SensorChoice
 from pywatt.training.gradients import gradients_aside, why_not
 from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.result import TrainingProfile
-from pywatt.training.session import TRAINING_RATE_HZ, TrainingProfiler
+from pywatt.training.session import TrainingProfiler
 
 LossOf = Callable[..., Any]
 StepOf = Callable[[TrainingProfiler, nn.Module, Any], Any]
@@ -43,7 +43,7 @@ def profile_training(
     step_fn: StepOf | None = None,
     device: torch.device | str | None = None,
     sensors: SensorChoice = "auto",
-    rate_hz: float = TRAINING_RATE_HZ,
+    rate_hz: float | None = None,
     method: Method = "auto",
     budget_s: float = DEFAULT_BUDGET_S,
     max_batches: int | None = None,
@@ -81,7 +81,9 @@ def profile_training(
         device: where batches are moved to; default: the model's own device.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second while it trains, 1 to 10,000; replay takes no fewer than 1,000.
+        rate_hz: readings a second while it trains, 1 to 10,000; None: 25 where every sensor is
+            fresh whenever it is read, such as RAPL and the software estimate, else 200. Replay
+            takes no fewer than 1,000.
         method: how energy is shared among phases and layers: ``overlap``, ``regression``, ``time``;
             ``replay``, which after the training runs the forward and the backward of each module
             back to back, with its real input and gradient, and leaves no trace of it; or ``auto``,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from itertools import islice
 from types import TracebackType
@@ -21,7 +21,7 @@ from pywatt.interrupts import uninterrupted
 from pywatt.modules import known_device, module_entries
 from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.progress import progress_bar
-from pywatt.sensors import SensorChoice, select, stand_in
+from pywatt.sensors import OpenSensor, SensorChoice, select, stand_in
 from pywatt.training.assembly import assemble
 from pywatt.training.hooks import TIMED, TrainingHooks
 from pywatt.training.record import Record
@@ -32,8 +32,15 @@ from pywatt.training.result import TrainingProfile
 from pywatt.training.sampling import StepSampling
 from pywatt.training.tally import EpochTally
 
-# Readings a second: what a training of hours has of more costs its time, and tells little more.
-TRAINING_RATE_HZ = 200.0
+# Readings a second of sensors that are fresh whenever they are read, no older than this, and of
+# those that show new values in their own time, which are to be seen soon after. More costs time
+# where all CPUs are busy, each a tenth of a millisecond, and tells little more of hours.
+FRESH_S = 0.001
+FRESH_RATE_HZ = 25.0
+PUBLISHED_RATE_HZ = 200.0
+
+# Phases while nothing is measured.
+NO_PHASES: Mapping[str, AbstractContextManager[Any]] = {phase: nullcontext() for phase in TIMED}
 
 
 class TrainingProfiler:
@@ -62,7 +69,8 @@ class TrainingProfiler:
         model: the model.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second, 1 to 10,000.
+        rate_hz: readings a second, 1 to 10,000; None: 25 where every sensor is fresh whenever it is
+            read, such as RAPL and the software estimate, else 200.
         method: how energy is shared among phases, and among modules: ``overlap``, ``regression``,
             ``time``, or ``auto``, the surest that can be believed; see `pywatt.attribute`.
             ``replay``, of modules, takes `pywatt.profile_training`.
@@ -82,7 +90,7 @@ class TrainingProfiler:
         model: nn.Module,
         *,
         sensors: SensorChoice = "auto",
-        rate_hz: float = TRAINING_RATE_HZ,
+        rate_hz: float | None = None,
         method: Method = "auto",
         record: str | os.PathLike[str] | None = None,
         device: torch.device | str = "cpu",
@@ -92,7 +100,7 @@ class TrainingProfiler:
             raise ArgumentError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
         if method not in METHODS:
             raise ArgumentError(f"method is {method!r}, but must be one of {', '.join(METHODS)}")
-        self._model, self._method, self._rate_hz = model, method, rate_hz
+        self._model, self._method = model, method
         self._default_device = known_device(device)
         self._clock = _core.steady_clock() if clock is None else clock
         entries = module_entries(model, self._default_device)
@@ -102,6 +110,7 @@ class TrainingProfiler:
         if sensors != "auto":
             selection = stand_in(selection, devices)
         self._sensors = selection.sensors
+        self._rate_hz = enough_hz(self._sensors) if rate_hz is None else rate_hz
         self._segments = SegmentRelay(
             self._new_monitor, self._new_hooks, method=method, clock=self._clock
         )
@@ -114,8 +123,10 @@ class TrainingProfiler:
         self._is_only_step = False
         self._batches = 0
         self._traced_batches = 0
+        self._looked_s, self._looked_batches = 0.0, 0
+        self._steps_unseen = 0  # that begin before it is looked again
         self._begun = False
-        self._in_phase = False
+        self._phases = NO_PHASES
         self._ended: str | None = "going on"
         self._result: TrainingProfile | None = None
 
@@ -124,6 +135,7 @@ class TrainingProfiler:
         if self._begun:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._segments.begin()
+        self._phases = self._segments.hooks.phases
         self._begun = True
         return self
 
@@ -163,41 +175,32 @@ class TrainingProfiler:
             max_batches: end after so many.
             move: what is done with a batch first, in the phase "data", such as moving it to a GPU.
         """
-        hooks = self._segments.hooks
         tally = EpochTally()
         self._segments.begin_epoch(len(self._epochs), tally)
         self._epochs.append(tally)
         try:
-            hooks.enter_phase("data")
-            try:
+            with self._phases["data"]:
                 batches = iter(islice(iter(loader), max_batches))
-            finally:
-                hooks.leave_phase()
             while True:
-                self._turn()
-                begin_s = self._clock.now_s()
-                traced = self._begin_step()
-                hooks = self._segments.hooks
-                hooks.enter_phase("data")
-                try:
+                # A step of milliseconds throws all this out of the caches, and then it takes some
+                # ten times longer than in a row: what can wait is done once in many steps.
+                if self._steps_unseen == 0:
+                    self._look()
+                self._steps_unseen -= 1
+                with self._phases["data"]:
                     batch = next(batches, _END)
                     if batch is not _END and move is not None:
                         batch = move(batch)
-                finally:
-                    hooks.leave_phase()
                 if batch is _END:
                     break
                 self._batches += 1
-                self._traced_batches += traced
                 tally.add_batch(samples_in(batch))
                 yield batch
-                self._end_step(self._clock.now_s() - begin_s, traced)
             tally.complete = True
         finally:
             self._end_epoch(tally)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[Any]:
         """Mark what runs inside as "data", "forward", "backward" or "optimizer".
 
         Phases follow each other: one inside another belongs to the outer one.
@@ -205,19 +208,11 @@ class TrainingProfiler:
         Raises:
             ArgumentError: another name.
         """
-        if name not in TIMED:
-            raise ArgumentError(f"{name!r} is no phase; there are {', '.join(map(repr, TIMED))}")
-        if self._in_phase or not self._segments.is_running:
-            yield
-            return
-        hooks = self._segments.hooks
-        self._in_phase = True
-        hooks.enter_phase(name)
         try:
-            yield
-        finally:
-            hooks.leave_phase()
-            self._in_phase = False
+            return self._phases[name]
+        except (KeyError, TypeError):
+            phases = ", ".join(map(repr, self._phases))
+            raise ArgumentError(f"{name!r} is no phase; there are {phases}") from None
 
     def tell(self, *, loss: Any = None, samples: int | None = None) -> None:
         """Tell what is not seen of a batch.
@@ -322,8 +317,7 @@ class TrainingProfiler:
         # A loop that an exception ended may let go of its generator only after the profiler.
         if not self._segments.is_running or tally is not self._epochs[-1]:
             return
-        if self._segments.hooks.traced:
-            self._segments.hooks.detach()
+        self._end_steps()
         self._segments.end_epoch()
         self._turn(epoch_ended=True)
 
@@ -331,20 +325,33 @@ class TrainingProfiler:
         recorded = self._record is not None and epoch_ended
         if self._segments.turn(after_s=RECORDED_SEGMENT_S if recorded else SEGMENT_S):
             self._write_record()
+        self._phases = self._segments.hooks.phases
 
-    def _begin_step(self) -> bool:
-        if not self._sampling.next_is_traced(is_only_one=self._is_only_step):
-            return False
-        with uninterrupted():
-            self._segments.hooks.attach()
-        return True
+    def _look(self) -> None:
+        """Do between two steps what is due, and say how many begin before it is looked again."""
+        self._end_steps()
+        self._turn()
+        self._looked_s = self._clock.now_s()
+        traced, self._steps_unseen = self._sampling.choose(is_only_one=self._is_only_step)
+        if traced:
+            hooks = self._segments.hooks
+            with uninterrupted():
+                hooks.attach()
+            self._phases = hooks.phases
 
-    def _end_step(self, duration_s: float, traced: bool) -> None:
-        hooks = self._segments.hooks
+    def _end_steps(self) -> None:
+        """Add up the steps since it was looked; the next one begins with a look."""
+        hooks, steps = self._segments.hooks, self._batches - self._looked_batches
+        traced = hooks.traced
         if traced:
             with uninterrupted():
                 hooks.detach()
-        self._sampling.add(duration_s, traced=traced)
+            self._phases = hooks.phases
+            self._traced_batches += steps
+        if steps > 0:
+            self._sampling.add(self._clock.now_s() - self._looked_s, steps, traced=traced)
+        self._looked_batches = self._batches
+        self._steps_unseen = 0
 
     def _new_monitor(self, rate_hz: float | None = None) -> Monitor:
         return Monitor(self._sensors, rate_hz=rate_hz or self._rate_hz, clock=self._clock)
@@ -367,7 +374,9 @@ class TrainingProfiler:
             self._segments.ledger.add_notes(
                 (f"the training ended early with {kind.__name__}: this is what was measured",)
             )
+        self._end_steps()
         self._segments.end()
+        self._phases = NO_PHASES
         if self._epochs:
             self._epochs[-1].end()
         if self._record is not None:
@@ -376,3 +385,10 @@ class TrainingProfiler:
 
 
 _END: Any = object()
+
+
+def enough_hz(sensors: Sequence[OpenSensor]) -> float:
+    """Readings a second that tell a training's energy."""
+    periods_s = [info.update_period_s for sensor in sensors for info in sensor.infos]
+    fresh = all(period_s is not None and period_s <= FRESH_S for period_s in periods_s)
+    return FRESH_RATE_HZ if fresh else PUBLISHED_RATE_HZ

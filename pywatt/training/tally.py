@@ -33,9 +33,7 @@ class EpochTally:
     def tell(self, loss: Any, samples: int | None) -> None:
         """Take in what the user tells of the batch that was counted last."""
         if loss is not None:
-            if isinstance(loss, torch.Tensor):
-                loss = loss.detach()
-            self._loss_sum = self._loss_sum + loss
+            self._loss_sum = self._loss_sum + _number_in(loss)
             self._losses += 1
         if samples is not None and self._last_samples is not None and self.samples is not None:
             self.samples += samples - self._last_samples
@@ -49,3 +47,15 @@ class EpochTally:
             except (RuntimeError, TypeError, ValueError):
                 self.loss = None
         self.is_open = False
+
+
+def _number_in(loss: Any) -> Any:
+    """A loss without its graph: a float where it is at hand, which takes less than a tensor."""
+    if not isinstance(loss, torch.Tensor):
+        return loss
+    if loss.is_cpu:
+        try:
+            return loss.item()
+        except RuntimeError:  # more than one number
+            pass
+    return loss.detach()

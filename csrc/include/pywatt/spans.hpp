@@ -54,6 +54,9 @@ class SpanRecorder {
   /// Closes all open spans of all threads, now.
   void close_all();
 
+  /// Whether this thread has no open span.
+  bool is_idle() { return this_thread().open.empty(); }
+
   std::size_t size() const noexcept { return size_; }
   std::size_t threads() const noexcept { return threads_.size(); }
   std::size_t memory_bytes() const noexcept;

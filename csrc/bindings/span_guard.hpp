@@ -1,0 +1,18 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "pywatt/spans.hpp"
+
+/// A context manager that holds the spans `names` open, each inside the one before it; nothing where
+/// this thread has a span open already. It is a plain CPython type: a loop that works for milliseconds
+/// has thrown pybind11's call machinery out of the caches by the next time, and waits for it.
+pybind11::object make_span_guard(std::shared_ptr<pywatt::SpanRecorder> recorder,
+                                 std::vector<std::uint32_t> names);
+
+/// Adds the type to the module. REQUIRES: before the first make_span_guard.
+void register_span_guard(pybind11::module_& m);
