@@ -1,5 +1,6 @@
 """Spans: the native recorder and its hooks, and the tree of calls."""
 
+import contextlib
 import copy
 import pickle
 import threading
@@ -134,6 +135,58 @@ def test_hooks_keep_their_recorder_alive(clock):
     before, after = _core.SpanRecorder(clock).hooks(0)
     before()
     after()
+
+
+def test_a_guard_holds_its_spans_open(clock, recorder):
+    with recorder.guard([4, 9]) as guard:
+        clock.advance(0.5)
+    with contextlib.suppress(KeyError), guard:
+        clock.advance(0.25)
+        raise KeyError
+    assert type(guard) is _core.SpanGuard
+    assert paths(recorder) == [(4, -1), (9, 0)]
+    assert rows(recorder) == [
+        (100.0, 100.5, 1, 0),
+        (100.0, 100.5, 0, 0),
+        (100.5, 100.75, 1, 0),
+        (100.5, 100.75, 0, 0),
+    ]
+
+
+def test_a_guard_inside_of_another_or_of_itself_records_nothing(clock, recorder):
+    outer, inner = recorder.guard([0]), recorder.guard([1])
+    with outer:
+        with inner, outer:
+            clock.advance(0.5)
+        clock.advance(0.25)
+    with inner:
+        clock.advance(0.125)
+    assert rows(recorder) == [(100.0, 100.75, 0, 0), (100.75, 100.875, 1, 0)]
+
+
+def test_a_guard_is_of_the_thread_that_entered_first(clock, recorder):
+    guard = recorder.guard([0])
+
+    def other():
+        with guard:
+            clock.advance(0.5)
+
+    with guard:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        clock.advance(0.25)
+    assert rows(recorder) == [(100.0, 100.75, 0, 0)]
+
+
+def test_a_guard_that_is_closed_from_outside_closes_nothing_else(clock, recorder):
+    guard = recorder.guard([0])
+    with guard:
+        recorder.close_all()
+        recorder.enter(1)
+    assert recorder.exit(1) == 1
+    with pytest.raises(TypeError):
+        type(guard)()
 
 
 def test_threads_have_stacks_of_their_own(clock, recorder):

@@ -1,5 +1,7 @@
 #include "span_guard.hpp"
 
+#include <pthread.h>
+
 #include <new>
 
 namespace py = pybind11;
@@ -11,17 +13,27 @@ struct SpanGuard {
   PyObject base;
   std::shared_ptr<SpanRecorder> recorder;
   std::vector<std::uint32_t> names;
-  std::size_t entered;  // how many `with` statements are in it
+  pthread_t owner;      // the thread that is in it, while one is
+  std::size_t entered;  // how many `with` statements of that thread are
   bool opened;          // whether the outermost has opened the spans
 };
+
+bool is_owner(const SpanGuard& guard) {
+  return guard.entered > 0 && pthread_equal(guard.owner, pthread_self()) != 0;
+}
 
 /// A span that cannot be recorded must not end the work that is measured.
 PyObject* enter(PyObject* self, PyObject*) {
   auto* guard = reinterpret_cast<SpanGuard*>(self);
   try {
-    if (guard->entered++ == 0 && guard->recorder->is_idle()) {
-      guard->opened = true;
-      for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
+    if (guard->entered == 0) {
+      guard->owner = pthread_self();
+      guard->entered = 1;
+      guard->opened = guard->recorder->is_idle();
+      if (guard->opened)
+        for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
+    } else if (is_owner(*guard)) {
+      ++guard->entered;
     }
   } catch (const std::exception&) {
   }
@@ -32,8 +44,7 @@ PyObject* enter(PyObject* self, PyObject*) {
 PyObject* leave(PyObject* self, PyObject* const*, Py_ssize_t) {
   auto* guard = reinterpret_cast<SpanGuard*>(self);
   try {
-    if (guard->entered > 0 && --guard->entered == 0 && guard->opened) {
-      guard->opened = false;
+    if (is_owner(*guard) && --guard->entered == 0 && guard->opened) {
       for (auto name = guard->names.rbegin(); name != guard->names.rend(); ++name)
         guard->recorder->exit(*name);
     }
@@ -76,8 +87,7 @@ py::object make_span_guard(std::shared_ptr<SpanRecorder> recorder, std::vector<s
   auto* guard = reinterpret_cast<SpanGuard*>(made.ptr());
   new (&guard->recorder) std::shared_ptr<SpanRecorder>(std::move(recorder));
   new (&guard->names) std::vector<std::uint32_t>(std::move(names));
-  guard->entered = 0;
-  guard->opened = false;
+  guard->entered = 0;  // with no owner, and nothing opened
   return made;
 }
 

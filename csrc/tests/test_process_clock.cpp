@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ void pin(pthread_t thread, int which) {
 
 // On one CPU alone every switch of threads brings the kernel's sums up to date, and this tells nothing.
 TEST(it_knows_what_a_thread_on_another_cpu_has_used_since_the_last_tick) {
+  ProcessClock clock;
+  clock.cpu_s();  // before the thread, which it has to notice
   std::atomic<bool> stop{false};
   std::thread busy([&] {
     while (!stop) {
@@ -48,7 +51,7 @@ TEST(it_knows_what_a_thread_on_another_cpu_has_used_since_the_last_tick) {
   pin(::pthread_self(), 1);
   clockid_t own_clock{};
   ::pthread_getcpuclockid(busy.native_handle(), &own_clock);
-  ProcessClock clock;
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
 
   std::vector<double> missed_s;
   double process_s = clock.cpu_s(), busy_s = read_s(own_clock);
@@ -63,6 +66,22 @@ TEST(it_knows_what_a_thread_on_another_cpu_has_used_since_the_last_tick) {
   busy.join();
   std::sort(missed_s.begin(), missed_s.end());
   CHECK(missed_s[270] < 3e-4);
+}
+
+TEST(the_folder_of_the_threads_tells_their_number) {
+  const auto links = [] {
+    struct stat folder{};
+    CHECK(::stat("/proc/self/task", &folder) == 0);
+    return folder.st_nlink;
+  };
+  std::atomic<bool> stop{false};
+  const nlink_t before = links();
+  std::thread waits([&] {
+    while (!stop) std::this_thread::yield();
+  });
+  CHECK(links() == before + 1);
+  stop = true;
+  waits.join();
 }
 
 TEST(threads_that_end_stay_counted) {

@@ -185,13 +185,13 @@ class TracedPhase:
         owners: told to look for modules in the graph, where it is backward.
     """
 
-    __slots__ = ("_entered", "_hooks", "_owners", "_pairs")
+    __slots__ = ("_entered", "_hooks", "_owners", "_pairs", "_thread")
 
     def __init__(
         self, hooks: TrainingHooks, pairs: Sequence[tuple[Hook, Hook]], owners: Owners | None
     ) -> None:
         self._hooks, self._pairs, self._owners = hooks, pairs, owners
-        self._entered = 0
+        self._entered, self._thread = 0, 0
 
     @property
     def is_backward(self) -> bool:
@@ -200,20 +200,27 @@ class TracedPhase:
 
     def __enter__(self) -> TracedPhase:
         """Begin, unless another phase is open."""
-        self._entered += 1
         if self._hooks.open_phase is None:
             self._hooks.open_phase = self
+            self._entered, self._thread = 1, threading.get_ident()
             for before, _ in self._pairs:
                 before()
             if self._owners is not None:
                 self._owners.expect()
+        elif self._is_open_here:
+            self._entered += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         """End with the outermost `with` statement."""
-        self._entered -= 1
-        if self._entered == 0 and self._hooks.open_phase is self:
-            self.end()
+        if self._is_open_here:
+            self._entered -= 1
+            if self._entered == 0:
+                self.end()
+
+    @property
+    def _is_open_here(self) -> bool:
+        return self._hooks.open_phase is self and self._thread == threading.get_ident()
 
     def end(self) -> None:
         """End now."""

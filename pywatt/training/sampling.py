@@ -9,7 +9,7 @@ import random
 FIRST_STEPS = range(1, 6)
 
 # Tracing may take this share of the time after that, and no more than one in so many steps.
-MAX_SHARE = 0.002
+MAX_SHARE = 0.001
 LEAST_APART = 20
 
 # Each is chosen at random among so many, so as not to keep step with anything.

@@ -346,8 +346,8 @@ class TrainingProfiler:
         if traced:
             with uninterrupted():
                 hooks.detach()
-            self._phases = hooks.phases
-            self._traced_batches += steps
+                self._phases = hooks.phases
+                self._traced_batches += steps
         if steps > 0:
             self._sampling.add(self._clock.now_s() - self._looked_s, steps, traced=traced)
         self._looked_batches = self._batches
