@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
-import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from pywatt import _core
+from pywatt.arguments import check_count, check_positive
 from pywatt.attribution import Method
 from pywatt.attribution.sensor_model import SensorModel
 from pywatt.batches import (
@@ -116,7 +115,7 @@ def profile(
     """
     check_count("warmup", warmup, 0, or_else="auto")
     check_count("max_batches", max_batches, 1, or_else=None)
-    check_budget(budget_s)
+    check_positive("budget_s", budget_s, "30 for thirty seconds")
     if not (forward is None or callable(forward)):
         raise ArgumentError(f"forward must be a function (model, batch), not {forward!r}")
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not _can_iterate(loader):
@@ -291,20 +290,3 @@ def keep_partial(error: BaseException, profiler: Profiler | TrainingProfiler) ->
         error.partial_profile = profiler.result()  # type: ignore[attr-defined]  # ours
     except Exception:
         return
-
-
-def check_count(name: str, count: Any, least: int, **or_else: str | None) -> None:
-    """Raise ArgumentError for what is no whole number of at least `least`, nor `or_else`."""
-    if count in or_else.values():
-        return
-    if not isinstance(count, SupportsIndex) or operator.index(count) < least:
-        others = "".join(f", or {other!r}" for other in or_else.values())
-        raise ArgumentError(
-            f"{name} is {count!r}, but must be a whole number of at least {least}{others}"
-        )
-
-
-def check_budget(budget_s: float) -> None:
-    """Raise ArgumentError for what is no time above 0."""
-    if not (math.isfinite(budget_s) and budget_s > 0):
-        raise ArgumentError(f"budget_s is {budget_s}, but must be a number of seconds above 0")

@@ -249,6 +249,8 @@ def test_a_meter_that_shows_no_power_ends_nothing():
         {"budget_s": -1.0},
         {"budget_s": float("inf")},
         {"budget_s": "10"},
+        {"budget_s": True},
+        {"budget_s": 10**400},
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_any_call(options):

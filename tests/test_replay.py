@@ -855,7 +855,7 @@ def test_a_saved_profile_keeps_its_closure(gpus, tmp_path):
     assert pywatt.load(tmp_path / "run.json").closure_std == profile.closure_std
 
 
-@pytest.mark.parametrize("budget_s", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("budget_s", [0.0, -1.0, math.nan, math.inf, True, "30", None, 10**400])
 def test_a_budget_is_a_time(budget_s):
     with pytest.raises(pywatt.ArgumentError, match="budget_s"):
         pywatt.profile(nn.Linear(2, 2), [torch.zeros(1, 2)], method="replay", budget_s=budget_s)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pywatt import _core
+from pywatt.arguments import check_positive
 from pywatt.attribution.source import caveats
 from pywatt.calls.energies import durations
 from pywatt.calls.repetition import LEAST_BLOCKS, Repetition
@@ -105,12 +106,8 @@ def _check(fn: Any, target_rel_std: float, budget_s: float) -> None:
             "measure: give a function that does all of it, such as one that goes through the "
             "generator or runs the coroutine"
         )
-    for name, number, example in (
-        ("target_rel_std", target_rel_std, "0.02 for 2 %"),
-        ("budget_s", budget_s, "10 for ten seconds"),
-    ):
-        if not isinstance(number, int | float) or not (math.isfinite(number) and number > 0):
-            raise ArgumentError(f"{name} is {number!r}: give a number above 0, such as {example}")
+    check_positive("target_rel_std", target_rel_std, "0.02 for 2 %")
+    check_positive("budget_s", budget_s, "10 for ten seconds")
     if target_rel_std >= 1:
         raise ArgumentError(
             f"target_rel_std is {target_rel_std!r}: give a share of the energy, 0.02 for 2 %"

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from pywatt import _core
+from pywatt.arguments import check_count, check_positive
 from pywatt.attribution import Method
 from pywatt.batches import call_model, describe, duplicate
 from pywatt.batches import move as moved_to
 from pywatt.errors import ArgumentError, BatchError
-from pywatt.loader_run import DEFAULT_BUDGET_S, check_budget, check_count, keep_partial
+from pywatt.loader_run import DEFAULT_BUDGET_S, keep_partial
 from pywatt.preserve import preserved_state
 from pywatt.progress import progress_bar
 from pywatt.replay.state import left_as_it_was
@@ -112,7 +113,7 @@ def profile_training(
     check_count("epochs", epochs, 1)
     check_count("accumulate", accumulate, 1)
     check_count("max_batches", max_batches, 1, or_else=None)
-    check_budget(budget_s)
+    check_positive("budget_s", budget_s, "30 for thirty seconds")
     if isinstance(loader, (torch.Tensor, Mapping, str)) or not hasattr(loader, "__iter__"):
         raise BatchError(f"the loader is {describe(loader)}: give batches, such as [batch]")
     # Not by calling iter: a DataLoader draws a random number in it.

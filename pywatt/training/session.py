@@ -29,7 +29,7 @@ from pywatt.training.relay import RECORDED_SEGMENT_S, SEGMENT_S, SegmentRelay
 from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.replay import TrainingReplay
 from pywatt.training.result import TrainingProfile
-from pywatt.training.sampling import StepSampling
+from pywatt.training.steps import Steps
 from pywatt.training.tally import EpochTally
 
 # Readings a second of sensors that are fresh whenever they are read, no older than this, and of
@@ -119,12 +119,7 @@ class TrainingProfiler:
         self._before = () if self._record is None else self._record.earlier
         self._date = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._epochs: list[EpochTally] = []
-        self._sampling = StepSampling()
-        self._is_only_step = False
-        self._batches = 0
-        self._traced_batches = 0
-        self._looked_s, self._looked_batches = 0.0, 0
-        self._steps_unseen = 0  # that begin before it is looked again
+        self._steps = Steps(self._clock)
         self._begun = False
         self._phases = NO_PHASES
         self._ended: str | None = "going on"
@@ -175,25 +170,25 @@ class TrainingProfiler:
             max_batches: end after so many.
             move: what is done with a batch first, in the phase "data", such as moving it to a GPU.
         """
+        self._phases = self._segments.hooks.phases
         tally = EpochTally()
         self._segments.begin_epoch(len(self._epochs), tally)
         self._epochs.append(tally)
         try:
             with self._phases["data"]:
                 batches = iter(islice(iter(loader), max_batches))
+            steps = self._steps
             while True:
-                # A step of milliseconds throws all this out of the caches, and then it takes some
-                # ten times longer than in a row: what can wait is done once in many steps.
-                if self._steps_unseen == 0:
+                if steps.unseen == 0:
                     self._look()
-                self._steps_unseen -= 1
+                steps.unseen -= 1
                 with self._phases["data"]:
                     batch = next(batches, _END)
                     if batch is not _END and move is not None:
                         batch = move(batch)
                 if batch is _END:
                     break
-                self._batches += 1
+                steps.batches += 1
                 tally.add_batch(samples_in(batch))
                 yield batch
             tally.complete = True
@@ -227,7 +222,7 @@ class TrainingProfiler:
 
     def expect_one_step(self) -> None:
         """There will be one step only: it is traced, though the first is not like others."""
-        self._is_only_step = True
+        self._steps.is_only_one = True
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
         """Say what else a reader must know."""
@@ -236,7 +231,7 @@ class TrainingProfiler:
     @property
     def wants_replay(self) -> bool:
         """Whether replay was asked for, or is what it takes to tell the modules apart."""
-        if self._method not in ("auto", "replay") or not self._traced_batches:
+        if self._method not in ("auto", "replay") or not self._steps.traced:
             return False
         self._segments.fold_pending()
         ledger = self._segments.ledger
@@ -268,7 +263,7 @@ class TrainingProfiler:
                 step,
                 self._new_monitor(max(self._rate_hz, DEFAULT_RATE_HZ)),
                 device=self.device,
-                scale=self._batches / max(1, self._traced_batches),
+                scale=self._steps.batches / max(1, self._steps.traced),
                 budget_s=budget_s,
                 advance=advance,
             ).run()
@@ -302,8 +297,8 @@ class TrainingProfiler:
             self._segments.ledger,
             self._epochs,
             first_index=sum(e.complete for profile in self._before for e in profile.epochs),
-            batches=self._batches,
-            traced_batches=self._traced_batches,
+            batches=self._steps.batches,
+            traced_batches=self._steps.traced,
             date=self._date,
             ended=self._ended,
             method=self._method,
@@ -317,7 +312,7 @@ class TrainingProfiler:
         # A loop that an exception ended may let go of its generator only after the profiler.
         if not self._segments.is_running or tally is not self._epochs[-1]:
             return
-        self._end_steps()
+        self._steps.end(self._segments.hooks)
         self._segments.end_epoch()
         self._turn(epoch_ended=True)
 
@@ -328,30 +323,11 @@ class TrainingProfiler:
         self._phases = self._segments.hooks.phases
 
     def _look(self) -> None:
-        """Do between two steps what is due, and say how many begin before it is looked again."""
-        self._end_steps()
+        """Do between two steps what is due."""
+        self._steps.end(self._segments.hooks)
         self._turn()
-        self._looked_s = self._clock.now_s()
-        traced, self._steps_unseen = self._sampling.choose(is_only_one=self._is_only_step)
-        if traced:
-            hooks = self._segments.hooks
-            with uninterrupted():
-                hooks.attach()
-            self._phases = hooks.phases
-
-    def _end_steps(self) -> None:
-        """Add up the steps since it was looked; the next one begins with a look."""
-        hooks, steps = self._segments.hooks, self._batches - self._looked_batches
-        traced = hooks.traced
-        if traced:
-            with uninterrupted():
-                hooks.detach()
-                self._phases = hooks.phases
-                self._traced_batches += steps
-        if steps > 0:
-            self._sampling.add(self._clock.now_s() - self._looked_s, steps, traced=traced)
-        self._looked_batches = self._batches
-        self._steps_unseen = 0
+        self._steps.begin(self._segments.hooks)
+        self._phases = self._segments.hooks.phases
 
     def _new_monitor(self, rate_hz: float | None = None) -> Monitor:
         return Monitor(self._sensors, rate_hz=rate_hz or self._rate_hz, clock=self._clock)
@@ -374,7 +350,7 @@ class TrainingProfiler:
             self._segments.ledger.add_notes(
                 (f"the training ended early with {kind.__name__}: this is what was measured",)
             )
-        self._end_steps()
+        self._steps.end(self._segments.hooks)
         self._segments.end()
         self._phases = NO_PHASES
         if self._epochs:
