@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -16,6 +19,8 @@ from pywatt.training.session import enough_hz
 
 # The first steps are left out: in them more is traced, once in a training.
 FIRST_STEPS = 10
+
+EPOCH_STEPS = 100
 
 LIMIT = 0.01
 MOST_ERROR = 0.004  # one standard error of a figure that tells anything
@@ -54,7 +59,9 @@ class Trained:
 
     def in_turn(self, p: pywatt.TrainingProfiler, run_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Times of measured and of plain steps, each pair in either order."""
-        self.batches = p.epoch(iter(lambda: self.batch, None))
+        self.batches = (
+            batch for _ in itertools.count() for batch in p.epoch([self.batch] * EPOCH_STEPS)
+        )
         for _ in range(FIRST_STEPS):
             self.measured_step(p)
         times_s: tuple[list[float], list[float]] = ([], [])
@@ -107,9 +114,10 @@ def measure(*, quick: bool) -> list[Row]:
 def added_to_steps(run_s: float) -> tuple[float, np.ndarray]:
     """Mean time of plain steps, and by how much each measured one took longer than its neighbor."""
     trained = Trained()
-    with pywatt.TrainingProfiler(trained.model, method="time") as p:
-        measured_s, plain_s = trained.in_turn(p, run_s)
-    found = p.result()
+    with TemporaryDirectory() as folder:
+        with pywatt.TrainingProfiler(trained.model, record=Path(folder, "train.json")) as p:
+            measured_s, plain_s = trained.in_turn(p, run_s)
+        found = p.result()
     phases_j = sum(phase.energy_j or 0.0 for phase in found.phases)
     check(
         abs(phases_j - (found.energy_j or 0.0)) <= 1e-9 * phases_j,

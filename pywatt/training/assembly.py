@@ -103,7 +103,7 @@ def _epochs(
         sums = ledger.epochs.get(k)
         # Until its last segment is attributed, an epoch is not known to be over.
         whole = sums is not None and sums.pieces == tally.pieces and not tally.is_open
-        known = whole and sums is not None and not sums.unknown
+        known = whole and sums is not None and not sums.unknown and not tally.is_cut
         epochs.append(
             EpochEnergy(
                 index=index,
@@ -157,6 +157,11 @@ def _notes(
         yield NoteOnParts(
             f"modules were traced in {traced_batches:,} of {batches:,} batches, and their energies "
             "are scaled to the phases of all"
+        )
+    elif not batches:
+        yield NoteOnParts(
+            "no step was seen: go through the loader with p.epoch(loader), so that modules can be "
+            "traced, and what was recorded is attributed and forgotten after each minute"
         )
     elif not traced_batches:
         yield NoteOnParts(

@@ -37,6 +37,9 @@ class Owners:
         enter: called when the backward call of a module begins, with the module's index.
         leave: called when it ends.
         arrive: called before the first mark in a thread that is not the one of `expect`.
+
+    Attributes:
+        missed: whether a backward pass ran that was not expected; nothing is heard of its modules.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class Owners:
         self._from: list[int] = []
         self._innermost: list[int] = []
         self._backward: list[Step] = []  # backward calls under way
-        self._expected = 0
+        self._expected: int | None = None  # the thread of the backward pass that may be under way
         self._run = 0
+        self.missed = False
 
     def expect(self) -> None:
         """A backward pass may begin in this thread, with no call under way."""
@@ -68,6 +72,7 @@ class Owners:
             self._reach(0, ())
         self._backward.clear()
         self._open.clear()
+        self._expected = None
 
     def begin_call(self, module: int) -> None:
         """A module's forward call begins."""
@@ -141,6 +146,9 @@ class Owners:
 
     def _mark_reached(self, graph: _Graph, steps: tuple[Step, ...], _grads: Any) -> None:
         """A node with a mark is about to run: its owner's backward call goes on, or begins."""
+        if self._expected is None:
+            self.missed = True
+            return
         if graph.run != self._run:
             # Inside another graph's node where checkpointing runs a graph of its own.
             graph.run, graph.base = self._run, len(self._backward)
@@ -150,7 +158,7 @@ class Owners:
 
     def _last_done(self, graph: _Graph, _inputs: Any, _outputs: Any) -> None:
         """The last node has run. Spans in this thread must be closed in it, if `close` is not."""
-        if graph.run == self._run and threading.get_ident() != self._expected:
+        if self._expected not in (None, threading.get_ident()) and graph.run == self._run:
             self._reach(graph.base, ())
 
     def _reach(self, base: int, steps: tuple[Step, ...]) -> None:

@@ -115,6 +115,11 @@ class TrainingHooks(ModuleHooks):
         """Whether a traced backward is open, in which checkpointing runs forward calls again."""
         return self.open_phase is not None and self.open_phase.is_backward
 
+    @property
+    def missed_backward(self) -> bool:
+        """Whether a backward pass ran outside of the phase, in a step that was traced."""
+        return self._owners.missed
+
     def device_of(self, name: int) -> str:
         """Device to which the spans of a name are charged."""
         return self.meanings[name].device

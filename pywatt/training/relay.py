@@ -23,6 +23,18 @@ RECORDED_SEGMENT_S = 10.0
 # Or once it has so many spans, of 16 bytes each.
 MAX_SPANS = 500_000
 
+# What a reader must know of a training with a backward pass that is not marked as one.
+UNMARKED = (
+    "a backward pass ran outside of the phase 'backward': what it took is in the phase around it, "
+    "or in 'other', and not in the layers; put it into p.phase(\"backward\")"
+)
+
+# And of one whose epochs do not follow each other.
+NESTED = (
+    "an epoch began before the one before it had ended, whose energy is not told: go through one "
+    "p.epoch(loader) after the other, and through a loader for validation without it"
+)
+
 # Modules are told apart by the segment alone in the first few that have traced steps.
 MODULE_SEGMENTS = 3
 
@@ -109,7 +121,11 @@ class SegmentRelay:
         self._epoch = None
 
     def begin_epoch(self, index: int, tally: EpochTally) -> None:
-        """An epoch begins now, the session's `index`-th from 0 on."""
+        """An epoch begins now, the session's `index`-th from 0 on; one that is going on ends."""
+        if self._epoch is not None:
+            self._epoch[1].is_cut = True
+            self.ledger.add_notes((NESTED,))
+            self.end_epoch()
         self._epoch = index, tally
         self._piece_start_s = self._clock.now_s()
 
@@ -192,6 +208,8 @@ class SegmentRelay:
         end_s = self._clock.now_s()
         if self._epoch is not None:
             self._end_piece(end_s)
+        if hooks.missed_backward:
+            self.ledger.add_notes((UNMARKED,))
         self._pending = Segment(hooks, monitor, self._start_s, end_s, tuple(self._pieces))
         self._pieces = []
         self._last_hooks, self._hooks, self._monitor = hooks, begun, following

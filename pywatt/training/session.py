@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from types import TracebackType
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pywatt import _core
+from pywatt.arguments import check_count
 from pywatt.attribution import METHODS, Method
 from pywatt.batches import samples_in
 from pywatt.errors import ArgumentError, PywattError
@@ -23,7 +24,8 @@ from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.progress import progress_bar
 from pywatt.sensors import OpenSensor, SensorChoice, select, stand_in
 from pywatt.training.assembly import assemble
-from pywatt.training.hooks import TIMED, TrainingHooks
+from pywatt.training.hooks import TrainingHooks
+from pywatt.training.phases import NO_PHASES, PhaseMark
 from pywatt.training.record import Record
 from pywatt.training.relay import RECORDED_SEGMENT_S, SEGMENT_S, SegmentRelay
 from pywatt.training.repeaters import OptimizerStep
@@ -39,8 +41,8 @@ FRESH_S = 0.001
 FRESH_RATE_HZ = 25.0
 PUBLISHED_RATE_HZ = 200.0
 
-# Phases while nothing is measured.
-NO_PHASES: Mapping[str, AbstractContextManager[Any]] = {phase: nullcontext() for phase in TIMED}
+# A record that is written before the training's end may take this share of its time.
+RECORD_SHARE = 0.002
 
 
 class TrainingProfiler:
@@ -121,7 +123,10 @@ class TrainingProfiler:
         self._epochs: list[EpochTally] = []
         self._steps = Steps(self._clock)
         self._begun = False
-        self._phases = NO_PHASES
+        # What records each phase now, and what the user's loop enters.
+        self._recorders = dict(NO_PHASES)
+        self._phases = {name: PhaseMark(name, self._recorders) for name in self._recorders}
+        self._next_write_s = -math.inf
         self._ended: str | None = "going on"
         self._result: TrainingProfile | None = None
 
@@ -130,7 +135,7 @@ class TrainingProfiler:
         if self._begun:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._segments.begin()
-        self._phases = self._segments.hooks.phases
+        self._recorders.update(self._segments.hooks.phases)
         self._begun = True
         return self
 
@@ -170,19 +175,20 @@ class TrainingProfiler:
             max_batches: end after so many.
             move: what is done with a batch first, in the phase "data", such as moving it to a GPU.
         """
-        self._phases = self._segments.hooks.phases
+        check_count("max_batches", max_batches, 1, or_else=None)
+        self._recorders.update(self._segments.hooks.phases)
         tally = EpochTally()
         self._segments.begin_epoch(len(self._epochs), tally)
         self._epochs.append(tally)
         try:
-            with self._phases["data"]:
+            with self._recorders["data"]:
                 batches = iter(islice(iter(loader), max_batches))
             steps = self._steps
             while True:
                 if steps.unseen == 0:
                     self._look()
                 steps.unseen -= 1
-                with self._phases["data"]:
+                with self._recorders["data"]:
                     batch = next(batches, _END)
                     if batch is not _END and move is not None:
                         batch = move(batch)
@@ -195,7 +201,7 @@ class TrainingProfiler:
         finally:
             self._end_epoch(tally)
 
-    def phase(self, name: str) -> AbstractContextManager[Any]:
+    def phase(self, name: str) -> PhaseMark:
         """Mark what runs inside as "data", "forward", "backward" or "optimizer".
 
         Phases follow each other: one inside another belongs to the outer one.
@@ -216,7 +222,12 @@ class TrainingProfiler:
             loss: its loss, a number or a tensor; a tensor is kept on its device until the end of
                 the epoch, and nothing waits for it.
             samples: its number of samples, where its first tensor does not tell.
+
+        Raises:
+            ArgumentError: a number of samples that is none.
         """
+        if samples is not None:
+            check_count("samples", samples, 0)
         if self._epochs:
             self._epochs[-1].tell(loss, samples)
 
@@ -309,6 +320,8 @@ class TrainingProfiler:
 
     def _end_epoch(self, tally: EpochTally) -> None:
         tally.end()
+        if tally.note is not None:
+            self.add_notes((tally.note,))
         # A loop that an exception ended may let go of its generator only after the profiler.
         if not self._segments.is_running or tally is not self._epochs[-1]:
             return
@@ -319,15 +332,15 @@ class TrainingProfiler:
     def _turn(self, *, epoch_ended: bool = False) -> None:
         recorded = self._record is not None and epoch_ended
         if self._segments.turn(after_s=RECORDED_SEGMENT_S if recorded else SEGMENT_S):
-            self._write_record()
-        self._phases = self._segments.hooks.phases
+            self._write_record(when_due=True)
+        self._recorders.update(self._segments.hooks.phases)
 
     def _look(self) -> None:
         """Do between two steps what is due."""
         self._steps.end(self._segments.hooks)
         self._turn()
         self._steps.begin(self._segments.hooks)
-        self._phases = self._segments.hooks.phases
+        self._recorders.update(self._segments.hooks.phases)
 
     def _new_monitor(self, rate_hz: float | None = None) -> Monitor:
         return Monitor(self._sensors, rate_hz=rate_hz or self._rate_hz, clock=self._clock)
@@ -335,10 +348,13 @@ class TrainingProfiler:
     def _new_hooks(self) -> TrainingHooks:
         return TrainingHooks(self._model, self._clock, default_device=self._default_device)
 
-    def _write_record(self) -> None:
-        if self._record is None:
+    def _write_record(self, *, when_due: bool = False) -> None:
+        begin_s = self._clock.now_s()
+        if self._record is None or (when_due and begin_s < self._next_write_s):
             return
         note = self._record.write(self._told())
+        end_s = self._clock.now_s()
+        self._next_write_s = end_s + (end_s - begin_s) / RECORD_SHARE
         if note is not None:
             self._segments.ledger.add_notes((note,))
 
@@ -352,7 +368,7 @@ class TrainingProfiler:
             )
         self._steps.end(self._segments.hooks)
         self._segments.end()
-        self._phases = NO_PHASES
+        self._recorders.update(NO_PHASES)
         if self._epochs:
             self._epochs[-1].end()
         if self._record is not None:

@@ -12,41 +12,59 @@ class EpochTally:
 
     def __init__(self) -> None:
         self.batches = 0
-        self.samples: int | None = 0
         self.complete = False
         self.is_open = True
+        self.is_cut = False  # another began before it had ended
         self.pieces = 0  # segments that it was in
         self.loss: float | None = None
+        self.note: str | None = None
         self._loss_sum: Any = 0.0
         self._losses = 0
+        self._samples = 0
+        self._uncounted = 0  # batches whose samples are not known
         self._last_samples: int | None = 0
+
+    @property
+    def samples(self) -> int | None:
+        """Samples in all batches; None where some batch's are not known."""
+        return None if self._uncounted else self._samples
 
     def add_batch(self, samples: int | None) -> None:
         """Count a batch."""
         self.batches += 1
         self._last_samples = samples
-        if samples is None or self.samples is None:
-            self.samples = None
+        if samples is None:
+            self._uncounted += 1
         else:
-            self.samples += samples
+            self._samples += samples
 
     def tell(self, loss: Any, samples: int | None) -> None:
         """Take in what the user tells of the batch that was counted last."""
-        if loss is not None:
-            self._loss_sum = self._loss_sum + _number_in(loss)
-            self._losses += 1
-        if samples is not None and self._last_samples is not None and self.samples is not None:
-            self.samples += samples - self._last_samples
+        if loss is not None and self.note is None:
+            try:
+                self._loss_sum = self._loss_sum + _number_in(loss)
+                self._losses += 1
+            except Exception as error:  # what is told must not end the training
+                self._cannot_add(error)
+        if samples is not None:
+            self._uncounted -= self._last_samples is None
+            self._samples += samples - (self._last_samples or 0)
             self._last_samples = samples
 
     def end(self) -> None:
         """The epoch is over; a loss that is no number is none."""
-        if self.is_open and self._losses:
+        if self.is_open and self._losses and self.note is None:
             try:
                 self.loss = float(self._loss_sum) / self._losses
-            except (RuntimeError, TypeError, ValueError):
-                self.loss = None
+            except Exception as error:
+                self._cannot_add(error)
         self.is_open = False
+
+    def _cannot_add(self, error: Exception) -> None:
+        self.note = (
+            "the mean loss is unavailable: tell a number, or a tensor that holds one, since what "
+            f"was told cannot be added up ({error!r:.100})"
+        )
 
 
 def _number_in(loss: Any) -> Any:
