@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # Edges after which the sums over all earlier ones are kept; more where there are more paths, so
 # that the sums take no more memory than the edges.
-EDGES_APART = 256
+EDGES_APART = 16
 
 
 class Exposure:
