@@ -293,3 +293,34 @@ def test_a_million_spans_of_two_hundred_names_take_two_seconds(method):
     assert min(took_s) < 2.0
     assert found.method == method
     assert closes(found)
+
+
+def alternating(poll_s):
+    """Two names in turn, 0.15 to 0.45 s each, seen by a meter that averages its whole period."""
+    rng = np.random.default_rng(0)
+    edge_s = 1.0 + np.concatenate(([0.0], np.cumsum(rng.uniform(0.15, 0.45, 66))))
+    name = np.arange(66) % 2
+    load = Load.of(edge_s, np.array([100.0, 400.0])[name])
+    trace, _ = Meter(window_s=0.1, poll_s=poll_s, late_s=0.0).watch(load, edge_s[-1] + 0.5, rng)
+    spans = spans_in_columns(name, edge_s[:-1], edge_s[1:], ["low", "high"])
+    truth_j = np.bincount(name, load.energy_j(edge_s[1:]) - load.energy_j(edge_s[:-1]))
+    return pywatt.attribute(trace, spans), truth_j
+
+
+@pytest.mark.parametrize("poll_s", [0.01, 0.02, 0.025, 0.03])
+def test_a_slow_meter_that_is_polled_a_few_times_a_period_is_not_taken_for_a_fast_one(poll_s):
+    found, truth_j = alternating(poll_s)
+    assert np.all(deviations(found, truth_j) < 3.5)
+
+
+def test_a_slow_meter_that_is_polled_once_a_period_cannot_be_told_and_that_is_said():
+    found, _ = alternating(0.1)
+    assert any("taken to be that moment's" in note for note in found.notes)
+
+
+def test_a_fresh_power_whose_calls_are_long_needs_no_such_note():
+    rng = np.random.default_rng(0)
+    time_s = np.arange(0.0, 10.0, 0.01)
+    power_w = np.where(time_s < 4.0, 100.0, 300.0) + rng.standard_normal(len(time_s))
+    found = pywatt.attribute(Trace(time_s, power_w=power_w), [Span("a", 1, 4), Span("b", 4, 9)])
+    assert found.notes == ()

@@ -26,6 +26,9 @@ FloatArray = npt.NDArray[np.float64]
 # The last so many changes tell a period: what is known does not grow with the trace, the cost does.
 PERIOD_CHANGES = 200
 
+# And no fewer where they keep no period: a few steps of an exact power are no updates of a meter.
+STALE_CHANGES = 10
+
 
 def poll_period_s(trace: Trace) -> float:
     """Time between readings in s, as achieved."""
@@ -54,6 +57,19 @@ def update_period_s(trace: Trace) -> float | None:
     if period_s is None and len(gaps_s) >= 2:
         period_s = float(np.quantile(gaps_s, 0.1, method="lower"))
     return None if period_s is None else max(period_s, polls_s)
+
+
+def stale_period_s(trace: Trace) -> float | None:
+    """Time in s for which values stay as they are, where hardly any poll finds a fresh one.
+
+    A meter that is fresh whenever it is read hardly shows a value twice, since it has noise. One
+    that is polled a few times a period, too seldom for a lattice, shows each that often.
+    """
+    gaps_s = np.diff(trace.changed_s)
+    if len(gaps_s) < STALE_CHANGES:
+        return None
+    period_s = float(np.quantile(gaps_s, 0.1, method="lower"))
+    return period_s if period_s >= 1.5 * poll_period_s(trace) else None
 
 
 def is_fine(trace: Trace) -> bool:

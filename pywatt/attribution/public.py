@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pywatt.attribution import sensor_model as characterization
-from pywatt.attribution.case import Attributed
+from pywatt.attribution.case import Attributed, typical_self_time_s
 from pywatt.attribution.choose import Method
 from pywatt.attribution.choose import attribute as attribute_source
+from pywatt.attribution.lattice import poll_period_s, stale_period_s
 from pywatt.attribution.result import PathTimes, SpanEnergy, fold_by_name, fold_outermost
 from pywatt.attribution.sensor_model import SensorModel
 from pywatt.attribution.source import Source, caveats
@@ -18,6 +19,9 @@ from pywatt.attribution.update_lattice import update_lattice
 from pywatt.errors import ArgumentError, CoverageError
 from pywatt.spans import Span, Spans
 from pywatt.trace import Trace
+
+# A call of fewer polls is told with what a slow meter would have shown of its neighbors.
+FEW_POLLS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ def attribute(
 
     Args:
         trace: readings of one source: a power, a counter, or one of each (a tuple, or a mapping as
-            a monitor reads): then the counter gives the total, and the power the shape.
+            a monitor reads): then the counter gives the total, and the power the shape. How often
+            its sensor shows a new value is found where it shows in the readings; where it does not,
+            and ``trace.sensor.update_period_s`` is None, each reading is taken to be fresh.
         spans: what ran, in the clock of the trace. Spans of one name are taken to have the same
             power, where the method needs it.
         method: ``overlap``: each span has the energy read between its start and end; for sensors
@@ -114,7 +120,7 @@ def attribute(
         method=found.method,
         reason=found.reason,
         conditioning=found.conditioning,
-        notes=(*found.notes, *caveats([source])),
+        notes=(*found.notes, *caveats([source]), *_taken_as_fresh(source, times)),
     )
 
 
@@ -153,9 +159,26 @@ def _timed(trace: Trace) -> Trace:
     if trace.quality is not None or trace.sensor.update_period_s is not None:
         return trace
     lattice = update_lattice(trace)
-    if lattice is None:
+    period_s = stale_period_s(trace) if lattice is None else lattice.period_s
+    if period_s is None:
         return trace
-    return replace(trace, sensor=replace(trace.sensor, update_period_s=lattice.period_s))
+    return replace(trace, sensor=replace(trace.sensor, update_period_s=period_s))
+
+
+def _taken_as_fresh(source: Source, times: PathTimes) -> tuple[str, ...]:
+    """Say that a power is believed at each poll, where it may be a slow meter's."""
+    power = source.power
+    if power is None or power.quality is not None or power.sensor.update_period_s is not None:
+        return ()
+    repeats = len(power.run_value) < len(power) / 2
+    if not repeats and typical_self_time_s(times) >= FEW_POLLS * poll_period_s(power):
+        return ()
+    return (
+        "each reading of the power is taken to be that moment's, since nothing shows how often the "
+        "sensor publishes: where it is a mean of the time before, or late, calls have a part of "
+        "their neighbors' energy; set the trace's sensor.update_period_s to have that in the "
+        "deviations, or give a sensor_model",
+    )
 
 
 def _rows(found: Attributed, spans: Spans, times: PathTimes) -> tuple[SpanEnergy, ...]:
