@@ -13,7 +13,7 @@ from pywatt.errors import PywattError
 SEED = 0
 EPOCHS = 10
 TRAINING_BATCH = 64
-BATCH = 150
+BATCH = 75
 PROFILE_S = 3.0
 
 

@@ -518,7 +518,7 @@ def test_few_steps_are_traced_of_many():
     assert not any(steps[6:25])
     cost = 0.003 * traced_steps / (0.010 * len(steps))
     assert 0.0007 < cost < 0.0011
-    assert asked < len(steps) / 12  # a quarter of a second has 25 steps
+    assert asked < len(steps) / 12  # at most one in twenty is traced
 
 
 def test_a_step_that_is_longer_than_all_before_is_looked_at_soon():

@@ -19,7 +19,7 @@ CHOICES = 8
 
 # What is to be done between two steps is looked for so often, and after so many steps at least,
 # since looking takes time too, whether there is anything to do or not.
-LOOK_S = 0.25
+LOOK_S = 1.0
 LOOK_STEPS = 1000
 
 # What a step takes is the median of so many: one in which something else was done tells nothing.
