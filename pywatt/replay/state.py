@@ -20,26 +20,6 @@ TORCH_OWN = frozenset(nn.Module().__dict__)
 NEVER_ENTERED = (type, types.ModuleType, types.FunctionType, types.MethodType, nn.Parameter)
 
 
-def copy_tensors(argument: Any, copies: dict[int, torch.Tensor] | None = None) -> Any:
-    """Copy an argument's tensors, so that a module that works in place spares the user's.
-
-    Layouts stay as they are, and what was one tensor stays one. Objects other than tuples, lists
-    and dictionaries are not entered: `State` puts them back.
-    """
-    copies = {} if copies is None else copies
-    if isinstance(argument, torch.Tensor):
-        if id(argument) not in copies:
-            copies[id(argument)] = _copy(argument)
-        return copies[id(argument)]
-    if isinstance(argument, tuple) and hasattr(argument, "_fields"):
-        return type(argument)(*(copy_tensors(item, copies) for item in argument))
-    if type(argument) in (tuple, list):
-        return type(argument)(copy_tensors(item, copies) for item in argument)
-    if type(argument) is dict:
-        return {key: copy_tensors(item, copies) for key, item in argument.items()}
-    return argument
-
-
 def _copy(tensor: torch.Tensor) -> torch.Tensor:
     copied = tensor.detach().clone()
     if tensor.layout != torch.strided or copied.stride() == tensor.stride():
@@ -51,6 +31,35 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
         tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
     )
     return like.copy_(tensor.detach())
+
+
+def copy_tensors(
+    argument: Any,
+    copies: dict[int, torch.Tensor] | None = None,
+    copy: Callable[[torch.Tensor], torch.Tensor] = _copy,
+) -> Any:
+    """Copy an argument's tensors, so that a module that works in place spares the user's.
+
+    What was one tensor stays one. Objects other than tuples, lists and dictionaries are not
+    entered: `State` puts them back.
+
+    Args:
+        argument: what a module is called with.
+        copies: the copies so far, by the ids of what they are of.
+        copy: copies one tensor; by default without its graph, and with its layout.
+    """
+    copies = {} if copies is None else copies
+    if isinstance(argument, torch.Tensor):
+        if id(argument) not in copies:
+            copies[id(argument)] = copy(argument)
+        return copies[id(argument)]
+    if isinstance(argument, tuple) and hasattr(argument, "_fields"):
+        return type(argument)(*(copy_tensors(item, copies, copy) for item in argument))
+    if type(argument) in (tuple, list):
+        return type(argument)(copy_tensors(item, copies, copy) for item in argument)
+    if type(argument) is dict:
+        return {key: copy_tensors(item, copies, copy) for key, item in argument.items()}
+    return argument
 
 
 class State:

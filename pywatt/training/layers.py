@@ -70,7 +70,8 @@ def share(
 
 def _shared(ledger: Ledger, source: SourceSum, tree: Tree, method: Method) -> Shared:
     found = tree.from_segments()
-    told = any(sums.told_s > 0 for sums in tree.sums)
+    # Not `any`: Ctrl-C that comes while Python lets go of an unfinished generator is lost.
+    told = max((sums.told_s for sums in tree.sums), default=0.0) > 0
     module_method = " and ".join(source.module_methods) if told else "time"
     reasons = [f"phases: {source.reason}"]
     if told:

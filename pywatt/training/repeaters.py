@@ -12,6 +12,7 @@ from pywatt.interrupts import uninterrupted
 from pywatt.replay.blocks import Block
 from pywatt.replay.calls import Repeater
 from pywatt.replay.repeat import NotRepeatable
+from pywatt.replay.state import copy_tensors
 from pywatt.training.autograd import tensors_in
 
 
@@ -66,7 +67,9 @@ class ForwardRepeater(Repeater):
                 self._on_clones = True
         if self._on_clones:
             clones: dict[int, torch.Tensor] = {}
-            args, kwargs = _cloned(args, clones), _cloned(kwargs, clones)
+            args, kwargs = (
+                copy_tensors(given, clones, torch.Tensor.clone) for given in (args, kwargs)
+            )
         return self._run(args, kwargs)
 
 
@@ -122,18 +125,3 @@ class StepRepeater(Repeater):
             with uninterrupted(), torch.no_grad():
                 for parameter, content in zip(parameters, kept, strict=True):
                     parameter.copy_(content)
-
-
-def _cloned(item: Any, clones: dict[int, torch.Tensor]) -> Any:
-    """Copies of all tensors that autograd knows where they come from."""
-    if isinstance(item, torch.Tensor):
-        if id(item) not in clones:
-            clones[id(item)] = item.clone()
-        return clones[id(item)]
-    if isinstance(item, tuple) and hasattr(item, "_fields"):
-        return type(item)(*(_cloned(each, clones) for each in item))
-    if type(item) in (tuple, list):
-        return type(item)(_cloned(each, clones) for each in item)
-    if type(item) is dict:
-        return {key: _cloned(each, clones) for key, each in item.items()}
-    return item

@@ -328,12 +328,12 @@ class TrainingProfiler:
         self._steps.end(self._segments.hooks)
         self._segments.end_epoch()
         self._turn(epoch_ended=True)
+        self._recorders.update(self._segments.hooks.phases)
 
     def _turn(self, *, epoch_ended: bool = False) -> None:
         recorded = self._record is not None and epoch_ended
         if self._segments.turn(after_s=RECORDED_SEGMENT_S if recorded else SEGMENT_S):
             self._write_record(when_due=True)
-        self._recorders.update(self._segments.hooks.phases)
 
     def _look(self) -> None:
         """Do between two steps what is due."""
