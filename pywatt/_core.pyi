@@ -6,6 +6,7 @@ is thrown, the class of the same name in pywatt.errors is raised.
 
 import enum
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn, final, type_check_only
 
 import numpy as np
@@ -210,6 +211,13 @@ class Hook:
 @final
 class SpanGuard:
     def __enter__(self) -> SpanGuard: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+# Whenever it is entered it enters its target, which may be another each time.
+@final
+class SpanMark:
+    target: AbstractContextManager[Any] | None
+    def __enter__(self) -> None: ...
     def __exit__(self, *exception: object) -> None: ...
 
 class SpanRecorder(_Native):

@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import gc
 import pickle
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -187,6 +189,65 @@ def test_a_guard_that_is_closed_from_outside_closes_nothing_else(clock, recorder
     assert recorder.exit(1) == 1
     with pytest.raises(TypeError):
         type(guard)()
+
+
+def test_a_mark_leaves_what_it_has_entered(clock, recorder):
+    """Though its target is another by then, as where a segment ends inside of a phase."""
+    mark = _core.SpanMark()
+    with mark as entered:
+        clock.advance(0.5)
+    assert entered is None
+    assert mark.target is None
+    mark.target = recorder.guard([0])
+    with mark:
+        clock.advance(0.25)
+        mark.target = recorder.guard([1])
+    with contextlib.suppress(KeyError), mark:
+        clock.advance(0.125)
+        mark.target = None
+        raise KeyError
+    assert rows(recorder) == [(100.5, 100.75, 0, 0), (100.75, 100.875, 1, 0)]
+
+
+def test_a_mark_may_enter_anything_that_a_with_statement_may(clock):
+    seen = []
+
+    class Target:
+        def __enter__(self):
+            seen.append("in")
+            if seen.count("in") > 2:
+                raise ValueError("no")
+
+        def __exit__(self, kind, error, traceback):
+            seen.append(kind)
+            return True  # which a mark does not do
+
+    mark = _core.SpanMark()
+    mark.target = Target()
+    with mark:
+        seen.append("inside")
+    with pytest.raises(KeyError), mark:
+        raise KeyError
+    with pytest.raises(ValueError, match="no"), mark:
+        seen.append("never")
+    assert seen == ["in", "inside", None, "in", KeyError, "in"]
+    with pytest.raises(RuntimeError, match="without having been entered"):
+        mark.__exit__(None, None, None)
+
+
+def test_a_mark_in_a_cycle_is_collected():
+    class Target:
+        def __enter__(self): ...
+        def __exit__(self, *exception): ...
+
+    mark = _core.SpanMark()
+    mark.target = Target()
+    mark.target.mark = mark
+    mark.__enter__()  # and never left
+    gone = weakref.ref(mark.target)
+    del mark
+    gc.collect()
+    assert gone() is None
 
 
 def test_threads_have_stacks_of_their_own(clock, recorder):

@@ -22,34 +22,14 @@ bool is_owner(const SpanGuard& guard) {
   return guard.entered > 0 && pthread_equal(guard.owner, pthread_self()) != 0;
 }
 
-/// A span that cannot be recorded must not end the work that is measured.
 PyObject* enter(PyObject* self, PyObject*) {
-  auto* guard = reinterpret_cast<SpanGuard*>(self);
-  try {
-    if (guard->entered == 0) {
-      guard->owner = pthread_self();
-      guard->entered = 1;
-      guard->opened = guard->recorder->is_idle();
-      if (guard->opened)
-        for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
-    } else if (is_owner(*guard)) {
-      ++guard->entered;
-    }
-  } catch (const std::exception&) {
-  }
+  enter_span_guard(self);
   Py_INCREF(self);
   return self;
 }
 
 PyObject* leave(PyObject* self, PyObject* const*, Py_ssize_t) {
-  auto* guard = reinterpret_cast<SpanGuard*>(self);
-  try {
-    if (is_owner(*guard) && --guard->entered == 0 && guard->opened) {
-      for (auto name = guard->names.rbegin(); name != guard->names.rend(); ++name)
-        guard->recorder->exit(*name);
-    }
-  } catch (const std::exception&) {
-  }
+  leave_span_guard(self);
   Py_RETURN_NONE;
 }
 
@@ -80,6 +60,35 @@ PyType_Spec spec = {"pywatt._core.SpanGuard", sizeof(SpanGuard), 0,
 PyTypeObject* guard_type = nullptr;  // owned by the module for the life of the process
 
 }  // namespace
+
+bool is_span_guard(const PyObject* object) { return Py_TYPE(object) == guard_type; }
+
+void enter_span_guard(PyObject* object) noexcept {
+  auto* guard = reinterpret_cast<SpanGuard*>(object);
+  try {
+    if (guard->entered == 0) {
+      guard->owner = pthread_self();
+      guard->entered = 1;
+      guard->opened = guard->recorder->is_idle();
+      if (guard->opened)
+        for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
+    } else if (is_owner(*guard)) {
+      ++guard->entered;
+    }
+  } catch (const std::exception&) {
+  }
+}
+
+void leave_span_guard(PyObject* object) noexcept {
+  auto* guard = reinterpret_cast<SpanGuard*>(object);
+  try {
+    if (is_owner(*guard) && --guard->entered == 0 && guard->opened) {
+      for (auto name = guard->names.rbegin(); name != guard->names.rend(); ++name)
+        guard->recorder->exit(*name);
+    }
+  } catch (const std::exception&) {
+  }
+}
 
 py::object make_span_guard(std::shared_ptr<SpanRecorder> recorder, std::vector<std::uint32_t> names) {
   auto made = py::reinterpret_steal<py::object>(guard_type->tp_alloc(guard_type, 0));

@@ -17,3 +17,10 @@ pybind11::object make_span_guard(std::shared_ptr<pywatt::SpanRecorder> recorder,
 
 /// Adds the type to the module. REQUIRES: before the first make_span_guard.
 void register_span_guard(pybind11::module_& m);
+
+bool is_span_guard(const PyObject* object);
+
+/// As its `with` statement does; REQUIRES: is_span_guard. A span that cannot be recorded must not
+/// end the work that is measured.
+void enter_span_guard(PyObject* guard) noexcept;
+void leave_span_guard(PyObject* guard) noexcept;

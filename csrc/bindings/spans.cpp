@@ -6,6 +6,7 @@
 #include "hook.hpp"
 #include "register.hpp"
 #include "span_guard.hpp"
+#include "span_mark.hpp"
 
 namespace py = pybind11;
 using pywatt::SpanRecorder;
@@ -32,6 +33,7 @@ py::tuple rows_of(const SpanRecorder& recorder, std::size_t first, std::size_t c
 void register_spans(py::module_& m) {
   register_hook(m);
   register_span_guard(m);
+  register_span_mark(m);
   py::class_<SpanRecorder, std::shared_ptr<SpanRecorder>>(m, "SpanRecorder")
       .def(py::init<std::shared_ptr<pywatt::Clock>>(), py::arg("clock"))
       .def("enter", &SpanRecorder::enter, py::arg("name"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from itertools import islice
 from types import TracebackType
@@ -24,8 +25,7 @@ from pywatt.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.progress import progress_bar
 from pywatt.sensors import OpenSensor, SensorChoice, select, stand_in
 from pywatt.training.assembly import assemble
-from pywatt.training.hooks import TrainingHooks
-from pywatt.training.phases import NO_PHASES, PhaseMark
+from pywatt.training.hooks import TIMED, TrainingHooks
 from pywatt.training.record import Record
 from pywatt.training.relay import RECORDED_SEGMENT_S, SEGMENT_S, SegmentRelay
 from pywatt.training.repeaters import OptimizerStep
@@ -123,9 +123,8 @@ class TrainingProfiler:
         self._epochs: list[EpochTally] = []
         self._steps = Steps(self._clock)
         self._begun = False
-        # What records each phase now, and what the user's loop enters.
-        self._recorders = dict(NO_PHASES)
-        self._phases = {name: PhaseMark(name, self._recorders) for name in self._recorders}
+        # What the user's loop enters; what records it is another in each segment.
+        self._phases = {name: _core.SpanMark() for name in TIMED}
         self._next_write_s = -math.inf
         self._ended: str | None = "going on"
         self._result: TrainingProfile | None = None
@@ -135,7 +134,7 @@ class TrainingProfiler:
         if self._begun:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._segments.begin()
-        self._recorders.update(self._segments.hooks.phases)
+        self._record_phases(self._segments.hooks.phases)
         self._begun = True
         return self
 
@@ -176,19 +175,20 @@ class TrainingProfiler:
             move: what is done with a batch first, in the phase "data", such as moving it to a GPU.
         """
         check_count("max_batches", max_batches, 1, or_else=None)
-        self._recorders.update(self._segments.hooks.phases)
+        self._record_phases(self._segments.hooks.phases)
         tally = EpochTally()
         self._segments.begin_epoch(len(self._epochs), tally)
         self._epochs.append(tally)
         try:
-            with self._recorders["data"]:
+            data = self._phases["data"]
+            with data:
                 batches = iter(islice(iter(loader), max_batches))
             steps = self._steps
             while True:
                 if steps.unseen == 0:
                     self._look()
                 steps.unseen -= 1
-                with self._recorders["data"]:
+                with data:
                     batch = next(batches, _END)
                     if batch is not _END and move is not None:
                         batch = move(batch)
@@ -201,7 +201,7 @@ class TrainingProfiler:
         finally:
             self._end_epoch(tally)
 
-    def phase(self, name: str) -> PhaseMark:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Mark what runs inside as "data", "forward", "backward" or "optimizer".
 
         Phases follow each other: one inside another belongs to the outer one.
@@ -328,7 +328,7 @@ class TrainingProfiler:
         self._steps.end(self._segments.hooks)
         self._segments.end_epoch()
         self._turn(epoch_ended=True)
-        self._recorders.update(self._segments.hooks.phases)
+        self._record_phases(self._segments.hooks.phases)
 
     def _turn(self, *, epoch_ended: bool = False) -> None:
         recorded = self._record is not None and epoch_ended
@@ -340,7 +340,11 @@ class TrainingProfiler:
         self._steps.end(self._segments.hooks)
         self._turn()
         self._steps.begin(self._segments.hooks)
-        self._recorders.update(self._segments.hooks.phases)
+        self._record_phases(self._segments.hooks.phases)
+
+    def _record_phases(self, recorders: Mapping[str, AbstractContextManager[Any]]) -> None:
+        for name, mark in self._phases.items():
+            mark.target = recorders.get(name)
 
     def _new_monitor(self, rate_hz: float | None = None) -> Monitor:
         return Monitor(self._sensors, rate_hz=rate_hz or self._rate_hz, clock=self._clock)
@@ -368,7 +372,7 @@ class TrainingProfiler:
             )
         self._steps.end(self._segments.hooks)
         self._segments.end()
-        self._recorders.update(NO_PHASES)
+        self._record_phases({})
         if self._epochs:
             self._epochs[-1].end()
         if self._record is not None:
