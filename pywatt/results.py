@@ -6,7 +6,6 @@ Energy that is not known is None, never 0.
 from __future__ import annotations
 
 import dataclasses
-import html
 import importlib
 import os
 from collections.abc import Mapping
@@ -213,7 +212,9 @@ class Profile:
         return encodable(get("table").render(self))
 
     def _repr_html_(self) -> str:
-        return f'<pre style="line-height: 1.2">{html.escape(str(self))}</pre>'
+        from html import escape  # its table of entities takes longer than the rest of this module
+
+        return f'<pre style="line-height: 1.2">{escape(str(self))}</pre>'
 
     def __repr__(self) -> str:
         energy = "energy unavailable" if self.energy_j is None else f"{self.energy_j:.4g} J"

@@ -45,6 +45,16 @@ def test_import_leaves_heavy_modules_alone():
     assert HEAVY.isdisjoint(loaded)
 
 
+def test_names_are_listed_and_can_be_had():
+    code = (
+        "import pywatt; listed = dir(pywatt); "
+        "print(all(name in listed and getattr(pywatt, name) for name in pywatt.__all__))"
+    )
+    assert run_python(code) == "True\n"
+    with pytest.raises(AttributeError, match="'pywatt' has no attribute 'nothing'"):
+        pywatt.nothing  # noqa: B018
+
+
 def test_imports_without_a_driver():
     nowhere = "/nonexistent/libnvidia-ml.so.1"
     version = run_python("import pywatt; print(pywatt.__version__)", PYWATT_NVML_LIBRARY=nowhere)
