@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from timed_training import STEP_S, Loader, Training, abs_near, adds_up
+from timed_training import STEP_S, STEP_W, Loader, Training, abs_near, adds_up
 from torch import nn
 
 import pywatt
@@ -76,6 +76,58 @@ def test_a_phase_in_another_thread_at_once_is_the_first_ones():
             ended.set()
             thread.join()
     assert times_s(p.result())["forward"] == 8 * STEP_S["forward"]
+
+
+def test_a_thread_that_marks_phases_across_steps_changes_none():
+    """Each of its phases begins inside of the loop's, and ends in a later step: traced, or not."""
+    training = Training(batches=200)  # three segments
+    turn = threading.Barrier(2)
+
+    def other(p):
+        for _ in range(200):
+            turn.wait()
+            with p.phase("forward"), p.phase("optimizer"):
+                turn.wait()
+                turn.wait()
+
+    with profiler(training) as p:
+        thread = threading.Thread(target=other, args=(p,))
+        thread.start()
+        for k, batch in enumerate(p.epoch(training.loader)):
+            with p.phase("forward"):
+                if k:
+                    turn.wait()  # the other one leaves what it has entered a step ago
+                turn.wait()
+                turn.wait()  # and enters anew
+                loss = forward(training, batch)
+            with p.phase("backward"):
+                loss.backward()
+            with p.phase("optimizer"):
+                training.optimizer.step()
+            training.clock.advance(STEP_S["other"])
+        turn.wait()
+        thread.join()
+    profile = p.result()
+    assert {name: 200 * each_s for name, each_s in STEP_S.items()} == times_s(profile)
+    assert adds_up(profile)
+
+
+def test_layers_are_told_by_the_segments_that_tell_them_of_a_long_training():
+    """Modules are attributed in the first segments only, and stand for all."""
+    training = Training(batches=320)  # four segments, and one that begins
+    with profiler(training, method="auto", rate_hz=400.0) as p:
+        for batch in p.epoch(training.loader):
+            training.step(p, training.model, batch)
+    profile = p.result()
+    for name in ("forward", "backward"):
+        whole_j = 320 * STEP_S[name] * STEP_W[name]
+        assert profile.phase(name).energy_j == pytest.approx(whole_j, rel=1e-2)
+        assert profile.phase(name).outside_j <= 5e-3 * whole_j
+        for layer in profile.layers[1:]:
+            if layer.type == "Timed":
+                energy_j = getattr(layer, f"{name}_energy_j")
+                assert energy_j == pytest.approx(whole_j / 2, rel=2e-2)
+    assert adds_up(profile)
 
 
 def test_a_backward_that_is_not_marked_is_other():

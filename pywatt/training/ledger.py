@@ -26,8 +26,8 @@ class PhaseSum:
     energy_j_std: float = 0.0
     time_s: float = 0.0
     calls: float = 0.0
-    traced_j: float = 0.0  # the part in steps whose modules were traced
-    traced_s: float = 0.0
+    traced_s: float = 0.0  # the part in steps whose modules were traced
+    told_j: float = 0.0  # what that took in segments that told the modules apart
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ class SourceSum(CallSum):
                 phase = self.phases[key[0].of]
                 phase.energy_j += float(energies.self_energy_j[path])
                 phase.energy_j_std += float(energies.self_energy_j_std[path])
-                if key[0].kind == "traced":
-                    phase.traced_j += float(energies.self_energy_j[path])
+                if key[0].kind == "traced" and share.modules is not None:
+                    phase.told_j += float(energies.self_energy_j[path])
         self.phases["other"].energy_j += energies.outside_j
         self.phases["other"].energy_j_std += energies.outside_j_std
         if share.modules is not None:

@@ -177,13 +177,13 @@ class Tree:
             self.times.self_time_s, told_s, where=told_s > 0, out=np.zeros(len(told_s))
         )
         own_j = np.array([max(0.0, s.self_j) for s in self.sums]) * scale
-        for k in range(len(TIMED)):  # the phase's own, in traced steps
+        for k in range(len(TIMED)):  # the phase's own, in segments that told
             phase = self.source.phases.get(TIMED[k])
             inside = (self.phase == k) & (self.module >= 0)
-            if phase is not None and phase.traced_j > 0:
-                whole = phase.energy_j / phase.traced_j
+            if phase is not None and phase.told_j > 0:
+                whole = phase.energy_j / phase.told_j
                 modules_j = sum(self.sums[path].self_j for path in np.flatnonzero(inside))
-                own_j[k] = max(0.0, phase.traced_j - modules_j) * whole
+                own_j[k] = max(0.0, phase.told_j - modules_j) * whole
         std = np.array([s.self_j_std for s in self.sums]) * scale
         inclusive_std = np.array([s.inclusive_j_std for s in self.sums]) * scale
         return PathEnergies(self.paths.plus_children(own_j), inclusive_std, own_j, std, 0.0, 0.0)
