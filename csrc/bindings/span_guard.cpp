@@ -14,8 +14,7 @@ struct SpanGuard {
   std::shared_ptr<SpanRecorder> recorder;
   std::vector<std::uint32_t> names;
   pthread_t owner;      // the thread that is in it, while one is
-  std::size_t entered;  // how many `with` statements of that thread are
-  bool opened;          // whether the outermost has opened the spans
+  std::size_t entered;  // how many `with` statements of that thread are, from the one that opened the spans
 };
 
 bool is_owner(const SpanGuard& guard) {
@@ -67,11 +66,10 @@ void enter_span_guard(PyObject* object) noexcept {
   auto* guard = reinterpret_cast<SpanGuard*>(object);
   try {
     if (guard->entered == 0) {
+      if (!guard->recorder->is_idle()) return;
       guard->owner = pthread_self();
       guard->entered = 1;
-      guard->opened = guard->recorder->is_idle();
-      if (guard->opened)
-        for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
+      for (const std::uint32_t name : guard->names) guard->recorder->enter(name);
     } else if (is_owner(*guard)) {
       ++guard->entered;
     }
@@ -82,7 +80,7 @@ void enter_span_guard(PyObject* object) noexcept {
 void leave_span_guard(PyObject* object) noexcept {
   auto* guard = reinterpret_cast<SpanGuard*>(object);
   try {
-    if (is_owner(*guard) && --guard->entered == 0 && guard->opened) {
+    if (is_owner(*guard) && --guard->entered == 0) {
       for (auto name = guard->names.rbegin(); name != guard->names.rend(); ++name)
         guard->recorder->exit(*name);
     }
@@ -96,7 +94,7 @@ py::object make_span_guard(std::shared_ptr<SpanRecorder> recorder, std::vector<s
   auto* guard = reinterpret_cast<SpanGuard*>(made.ptr());
   new (&guard->recorder) std::shared_ptr<SpanRecorder>(std::move(recorder));
   new (&guard->names) std::vector<std::uint32_t>(std::move(names));
-  guard->entered = 0;  // with no owner, and nothing opened
+  guard->entered = 0;  // with no owner
   return made;
 }
 

@@ -1,8 +1,12 @@
 #include "span_mark.hpp"
 
+#include <pthread.h>
 #include <structmember.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -12,16 +16,21 @@ namespace py = pybind11;
 
 namespace {
 
+struct Entered {
+  pthread_t thread;
+  PyObject* target;  // null for None
+};
+
 struct SpanMark {
   PyObject base;
   PyObject* target;
-  std::vector<PyObject*> entered;  // by the `with` statements that are open; null for None
+  std::vector<Entered> entered;  // by the `with` statements that are open
 };
 
 PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
-  new (&reinterpret_cast<SpanMark*>(self)->entered) std::vector<PyObject*>();
+  new (&reinterpret_cast<SpanMark*>(self)->entered) std::vector<Entered>();
   return self;
 }
 
@@ -40,7 +49,7 @@ PyObject* enter(PyObject* self, PyObject*) {
     Py_DECREF(result);
   }
   try {
-    mark->entered.push_back(target);
+    mark->entered.push_back({pthread_self(), target});
   } catch (const std::bad_alloc&) {
     Py_XDECREF(target);
     return PyErr_NoMemory();
@@ -50,12 +59,15 @@ PyObject* enter(PyObject* self, PyObject*) {
 
 PyObject* leave(PyObject* self, PyObject* exception) {
   auto* mark = reinterpret_cast<SpanMark*>(self);
-  if (mark->entered.empty()) {
+  const auto last = std::find_if(mark->entered.rbegin(), mark->entered.rend(), [](const Entered& entered) {
+    return pthread_equal(entered.thread, pthread_self()) != 0;
+  });
+  if (last == mark->entered.rend()) {
     PyErr_SetString(PyExc_RuntimeError, "left without having been entered");
     return nullptr;
   }
-  PyObject* target = mark->entered.back();
-  mark->entered.pop_back();
+  PyObject* target = last->target;
+  mark->entered.erase(std::next(last).base());
   if (target == nullptr) Py_RETURN_NONE;
   if (is_span_guard(target)) {
     leave_span_guard(target);
@@ -76,16 +88,16 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   auto* mark = reinterpret_cast<SpanMark*>(self);
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(mark->target);
-  for (PyObject* target : mark->entered) Py_VISIT(target);
+  for (const Entered& entered : mark->entered) Py_VISIT(entered.target);
   return 0;
 }
 
 int clear(PyObject* self) {
   auto* mark = reinterpret_cast<SpanMark*>(self);
   Py_CLEAR(mark->target);
-  std::vector<PyObject*> entered;
-  entered.swap(mark->entered);
-  for (PyObject* target : entered) Py_XDECREF(target);
+  std::vector<Entered> left;
+  left.swap(mark->entered);
+  for (const Entered& entered : left) Py_XDECREF(entered.target);
   return 0;
 }
 
@@ -93,7 +105,7 @@ void dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   clear(self);
-  reinterpret_cast<SpanMark*>(self)->entered.~vector();
+  std::destroy_at(&reinterpret_cast<SpanMark*>(self)->entered);
   type->tp_free(self);
   Py_DECREF(type);
 }

@@ -99,6 +99,11 @@ void SpanRecorder::close_all() {
   }
 }
 
+bool SpanRecorder::is_idle() const noexcept {
+  return std::all_of(threads_.begin(), threads_.end(),
+                     [](const auto& thread) { return thread->open.empty(); });
+}
+
 std::size_t SpanRecorder::memory_bytes() const noexcept {
   constexpr std::size_t map_node_bytes = 48;
   return blocks_.size() * block_rows * sizeof(Row) + paths_.capacity() * sizeof(CallPath) +

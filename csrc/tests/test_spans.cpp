@@ -33,12 +33,12 @@ TEST(nested_calls_become_paths_and_rows) {
   CHECK((rows.end_s == std::vector<double>{100.75, 101.75, 101.75}));
 }
 
-TEST(a_thread_is_idle_outside_of_its_own_spans) {
+TEST(is_idle_where_no_thread_has_a_span_open) {
   Fixture f;
   CHECK(f.recorder.is_idle());
   f.recorder.enter(1);
   CHECK(!f.recorder.is_idle());
-  std::thread([&f] { CHECK(f.recorder.is_idle()); }).join();
+  std::thread([&f] { CHECK(!f.recorder.is_idle()); }).join();
   f.recorder.exit(1);
   CHECK(f.recorder.is_idle());
 }

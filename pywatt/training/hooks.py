@@ -172,6 +172,8 @@ class TrainingHooks(ModuleHooks):
 
         Only the way there is told to the recorder: when the phase was is known already.
         """
+        if self.entries[entry].device not in self.timelines:
+            return
         thread = threading.get_ident()
         if thread in self._arrived:
             return

@@ -204,7 +204,8 @@ class TrainingProfiler:
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Mark what runs inside as "data", "forward", "backward" or "optimizer".
 
-        Phases follow each other: one inside another belongs to the outer one.
+        Phases follow each other: one inside another, or in another thread meanwhile, belongs to the
+        one that began first.
 
         Raises:
             ArgumentError: another name.

@@ -54,8 +54,8 @@ class SpanRecorder {
   /// Closes all open spans of all threads, now.
   void close_all();
 
-  /// Whether this thread has no open span.
-  bool is_idle() { return this_thread().open.empty(); }
+  /// Whether no thread has an open span.
+  bool is_idle() const noexcept;
 
   std::size_t size() const noexcept { return size_; }
   std::size_t threads() const noexcept { return threads_.size(); }
