@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_a_real_ctrl_c_in_the_users_own_loop(tmp_path):
     training = Training(batches=4)
     path = tmp_path / "train.json"
     p = pywatt.TrainingProfiler(
-        *(training.model,),
+        training.model,
         sensors=training.sensor,
         clock=training.clock,
         method="overlap",
@@ -220,9 +221,53 @@ def test_the_record_of_another_model(tmp_path):
 
 def test_a_record_that_cannot_be_written_ends_nothing(tmp_path):
     folder = tmp_path / "gone"
-    profile = Training(batches=2).run(record=folder / "train.json")
+    folder.mkdir()
+    profile = Training(batches=2).run(
+        record=folder / "train.json", after_epoch=lambda *_: shutil.rmtree(folder)
+    )
     assert profile.energy_j == pytest.approx(2 * STEP_J, rel=0.005)
     assert any("could not be written" in note for note in profile.notes)
+
+
+def test_a_record_in_no_folder(tmp_path):
+    with pytest.raises(pywatt.ArgumentError, match=r"gone is no folder: make it first"):
+        Training().run(record=tmp_path / "gone" / "train.json")
+
+
+def test_two_trainings_on_one_record_have_a_file_each(tmp_path):
+    """As where two processes of one job are given the same path."""
+    path = tmp_path / "train.json"
+    Training(batches=2).run(record=path)
+    first, second, third = Training(batches=3), Training(batches=4), Training(batches=1)
+    with profiler(second, path) as p:
+        first_profile = first.run(record=path)
+        for batch in p.epoch(second.loader):
+            second.step(p, second.model, batch)
+    both = (
+        pywatt.TrainingProfile.load(path),
+        pywatt.TrainingProfile.load(path.with_stem("train-2")),
+    )
+    assert [profile.energy_j for profile in both] == [first_profile.energy_j, p.result().energy_j]
+    assert [profile.batches for profile in both] == [2 + 3, 2 + 4]
+    assert any("this one's record is" in note for note in p.result().notes)
+    assert not any("this one's record is" in note for note in first_profile.notes)
+    path.unlink()  # by hand, while a training goes on
+    with profiler(third, path.with_stem("train-2")) as p:
+        path.with_stem("train-2").unlink()
+        for batch in p.epoch(third.loader):
+            third.step(p, third.model, batch)
+    assert [file.name for file in tmp_path.iterdir()] == ["train-2.json"]
+
+
+def profiler(training, record):
+    return pywatt.TrainingProfiler(
+        training.model,
+        sensors=training.sensor,
+        clock=training.clock,
+        rate_hz=100.0,
+        method="time",
+        record=record,
+    )
 
 
 @pytest.mark.parametrize("name", ["training.json", "training.json.gz"])
