@@ -152,6 +152,10 @@ def test_what_is_done_is_not_done_again():
         ({"factory": "no_module"}, "gave str: it must give a torch module"),
         ({"factory": "model", "depth": 3}, "TypeError"),
         ({"more": 'fit = "timed_models:fails"', "share": 0.5}, "no such weights"),
+        ({"factory": "leaves"}, "SystemExit: 0"),
+        ({"more": 'fit = "timed_models:leaves"', "share": 0.5}, "SystemExit: 0"),
+        ({"factory": "fails_untold"}, "UntoldError: its text cannot be told"),
+        ({"factory": "fails_with_half_a_character"}, r"OSError: no file caf\udce9"),
     ],
 )
 def test_a_model_that_fails_says_why_and_the_others_are_there(broken, why):
@@ -274,6 +278,17 @@ def test_a_module_that_cannot_be_imported_fails_its_own_runs_only():
     bad, good = run(HEAD + broken + GOOD).models
     assert "No module named 'nothing_like_this' (needs.py:1)" in bad.errors[0]
     assert good.runs == 1
+
+
+def test_a_script_that_reads_its_command_line_fails_its_own_runs_only(capsys):
+    script = "import argparse\n\nargparse.ArgumentParser().parse_args(['--absent'])\n"
+    Path("script.py").write_text(script)
+    broken = '[[models]]\nname = "broken"\nfactory = "script.py:model"\n'
+    bad, good = run(HEAD + broken + GOOD).models
+    assert bad.errors == ("SystemExit: 2 (script.py:3)",)
+    assert good.runs == 1
+    assert cli.main(["study", "run", "study.toml"]) == 1
+    assert "broken failed: SystemExit: 2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_files_are_looked_for_beside_the_study(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,23 @@ def model(share, sample_s=0.25):
 
 def fails(*_, **__):
     raise RuntimeError("no such weights")
+
+
+def leaves(*_, **__):
+    sys.exit(0)
+
+
+class UntoldError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text either")
+
+
+def fails_untold():
+    raise UntoldError
+
+
+def fails_with_half_a_character():
+    raise OSError("no file caf\udce9")
 
 
 def fails_in_forward():

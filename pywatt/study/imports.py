@@ -19,7 +19,7 @@ class Imports:
     def check(self, settings: StudySettings) -> None:
         """Import all that the study names, so that a typo is told before hours of work.
 
-        What a module raises while it is imported is left for the runs that need it.
+        What a module raises while it is imported, an exit too, is left for the runs that need it.
 
         Raises:
             StudyError: there is no such module, file or function.
@@ -39,7 +39,7 @@ class Imports:
                 self.find(reference)
             except StudyError:
                 raise
-            except Exception:  # the runs that need it will say it
+            except (Exception, SystemExit):  # the runs that need it will say it
                 continue
 
     def find(self, reference: Reference) -> Callable[..., Any]:

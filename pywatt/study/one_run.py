@@ -78,7 +78,7 @@ def perform(
     sensors: SensorChoice,
     clock: _core.Clock | None,
 ) -> RunRecord:
-    """Do a run. What it raises is in the record's `error`; only Ctrl-C and the like go on.
+    """Do a run. What it raises, an exit too, is in the record's `error`; only Ctrl-C goes on.
 
     Random states are afterwards as they were.
     """
@@ -86,7 +86,7 @@ def perform(
     try:
         with preserved_state(nn.Module()), _threads(settings.threads):
             found = _found(begun, run, settings, imports, sensors, clock)
-    except Exception as error:  # a model that fails must not keep the others from being run
+    except (Exception, SystemExit) as error:  # a model that fails must not stop the others
         found = replace(begun, error=_why(error, settings.path.parent))
     gc.collect()  # the next model finds the memory free
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
@@ -241,13 +241,19 @@ def _device_name(device: torch.device) -> str | None:
     return names[0] if names else platform.processor() or None
 
 
-def _why(error: Exception, folder: Path) -> str:
+def _why(error: BaseException, folder: Path) -> str:
     """The error, and the last line of the study's own code that it came through."""
-    text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+    try:
+        text = str(error)
+    except Exception:  # it is the user's class
+        text = "its text cannot be told"
+    if not isinstance(error, StudyError):
+        text = f"{type(error).__name__}: {text}"
     inside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).resolve().parent == folder.resolve()
     ]
     where = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})" if inside else ""
-    return f"{text}{where}"
+    # SQLite and terminals take no lone surrogates.
+    return f"{text}{where}".encode(errors="backslashreplace").decode()
