@@ -135,6 +135,20 @@ def test_random_states_are_left_alone():
     assert torch.rand(1) == expected
 
 
+def test_what_a_model_changes_of_torch_is_not_there_for_the_next():
+    found = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    try:
+        table = run(HEAD + RECIPE + a_model("changes", "changes_torch") + GOOD)
+        left = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert left == found
+    assert table.models[1].errors == ()
+    assert table.models[1].row.train_energy_j == pytest.approx(4.0 * POWER_W)
+
+
 def test_what_is_done_is_not_done_again():
     models = "".join(a_model(name, "logged", name=name, share=0.5) for name in "abc")
     first = run(HEAD + models)

@@ -112,6 +112,13 @@ def fails_in_forward():
     return Timed(nn.Linear(7, 2), 0.25)
 
 
+def changes_torch():
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    return fails()
+
+
 def no_module():
     return "a model"
 

@@ -80,11 +80,11 @@ def perform(
 ) -> RunRecord:
     """Do a run. What it raises, an exit too, is in the record's `error`; only Ctrl-C goes on.
 
-    Random states are afterwards as they were.
+    Random states, and what else of torch holds for all models, are afterwards as they were.
     """
     begun = record_of(run, settings, machine)
     try:
-        with preserved_state(nn.Module()), _threads(settings.threads):
+        with preserved_state(nn.Module()), _torch_as_found(settings.threads):
             found = _found(begun, run, settings, imports, sensors, clock)
     except (Exception, SystemExit) as error:  # a model that fails must not stop the others
         found = replace(begun, error=_why(error, settings.path.parent))
@@ -211,13 +211,21 @@ def _without_gradients(forward: Any) -> Any:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _torch_as_found(threads: int | None) -> Iterator[None]:
+    """Give torch so many threads, and put back what a model may change for those after it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if number is None else number)
+    with_gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    device = torch.get_default_device()
+    torch.set_num_threads(before if threads is None else threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_grad_enabled(with_gradients)
+        torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            # A device that is set slows torch's functions down, even "cpu".
+            torch.set_default_device(None if device.type == "cpu" else device)
 
 
 def _seed(seed: int) -> None:
