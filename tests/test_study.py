@@ -18,6 +18,7 @@ import pywatt
 from pywatt import cli
 from pywatt.calls.named import function_named
 from pywatt.errors import StudyError
+from pywatt.study.claims import claimant
 from pywatt.study.public import MOST_DEATHS, table_of
 
 HEAD = 'name = "timed"\ndata = "timed_models:loaders"\nrate_hz = 100\n'
@@ -332,6 +333,26 @@ def test_the_command_says_that_ctrl_c_has_cost_nothing(capsys):
     assert "what was finished is kept" in capsys.readouterr().err
 
 
+def test_a_model_that_changes_the_directory_hides_no_claim(tmp_path):
+    broken = '[[models]]\nname = "broken"\nfactory = "broken.py:model"\n'
+    Path("broken.py").write_text("def model():\n    raise ValueError('no')\n")
+    text = HEAD + a_model("moves", "moves", share=0.75) + GOOD + broken
+    both = study(text)
+    with (
+        pywatt.study.store.Store(tmp_path / "study.db", create=True) as store,
+        claimant(tmp_path / "study.db") as other,
+    ):
+        assert store.claim(both.settings.runs()[1].key, other, most_deaths=MOST_DEATHS) == 0
+        table = both.run(progress=False)
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert "1 run is being done by another process" in table.notes
+    assert [model.runs for model in table.models] == [1, 0, 0]
+    assert table.models[2].errors == ("ValueError: no (broken.py:2)",)
+    names = {entry.name for entry in tmp_path.iterdir()} - {"__pycache__"}
+    assert names == {"study.toml", "study.db", "broken.py", "elsewhere"}
+    assert [model.runs for model in both.table().models] == [1, 0, 0]
+
+
 def test_failures_are_tried_again_when_asked():
     text = HEAD + a_model("late", "stuck_once", share=0.5)
     Path("reached").touch()
@@ -527,7 +548,7 @@ def test_commands_merge(capsys):
     [
         ("run absent.toml", "absent.toml cannot be read"),
         ("show absent.db", "there is no absent.db"),
-        ("show study.toml", "there is no study.db: run the study first"),
+        ("show study.toml", "study.db: run the study first"),
         ("show study.toml --kg-per-kwh 1", "give --pue too"),
         ("show study.toml --pue 1", "--kg-per-kwh or --price-per-kwh"),
         ("show study.toml --pue 0.5 --price-per-kwh 1", "pue must be 1 or more"),

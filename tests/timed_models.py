@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -110,6 +111,13 @@ def fails_with_half_a_character():
 
 def fails_in_forward():
     return Timed(nn.Linear(7, 2), 0.25)
+
+
+def moves(share):
+    """Changes the directory, as a script may."""
+    Path("elsewhere").mkdir()
+    os.chdir("elsewhere")
+    return model(share)
 
 
 def changes_torch():

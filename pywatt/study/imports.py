@@ -14,7 +14,7 @@ class Imports:
     """Imports what references name, as seen from the folder of the study file."""
 
     def __init__(self, settings: StudySettings) -> None:
-        self._folder = settings.path.resolve().parent
+        self.folder = settings.path.resolve().parent
 
     def check(self, settings: StudySettings) -> None:
         """Import all that the study names, so that a typo is told before hours of work.
@@ -45,7 +45,7 @@ class Imports:
     def find(self, reference: Reference) -> Callable[..., Any]:
         """Import what a reference names. Raises StudyError, or whatever its module raises."""
         try:
-            return function_named(reference.target, folder=self._folder)
+            return function_named(reference.target, folder=self.folder)
         except ArgumentError as error:
             where = f"{reference.where}: " if reference.where else ""
             raise StudyError(f"{where}{error}") from error

@@ -87,7 +87,7 @@ def perform(
         with preserved_state(nn.Module()), _torch_as_found(settings.threads):
             found = _found(begun, run, settings, imports, sensors, clock)
     except (Exception, SystemExit) as error:  # a model that fails must not stop the others
-        found = replace(begun, error=_why(error, settings.path.parent))
+        found = replace(begun, error=_why(error, imports.folder))
     gc.collect()  # the next model finds the memory free
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
         torch.cuda.empty_cache()
@@ -260,7 +260,7 @@ def _why(error: BaseException, folder: Path) -> str:
     inside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve().parent == folder.resolve()
+        if Path(frame.filename).resolve().parent == folder
     ]
     where = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})" if inside else ""
     # SQLite and terminals take no lone surrogates.

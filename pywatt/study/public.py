@@ -56,7 +56,9 @@ class Study:
         clock: _core.Clock | None = None,
     ) -> None:
         self.settings: StudySettings = read_settings(path)
-        self.results = Path(path).with_suffix(".db") if results is None else Path(results)
+        results = Path(path).with_suffix(".db") if results is None else Path(results)
+        # Where it is now: a model may change the directory.
+        self.results = results.resolve()
         self._sensors = self.settings.sensors if sensors is None else sensors
         self._clock = clock
 
