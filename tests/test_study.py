@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -365,6 +366,23 @@ def test_failures_are_tried_again_when_asked():
     assert whole.run(progress=False).models[0].runs == 0
     again = whole.run(retry=True, progress=False).models[0]
     assert (again.runs, again.errors) == (1, ())
+
+
+def test_a_retry_on_a_merged_file_leaves_the_rows_of_other_machines(monkeypatch):
+    text = HEAD + a_model("late", "logged", name="late", share=0.5)
+    monkeypatch.setenv("PYWATT_MACHINE", "second")
+    study(text, "other.toml").run(progress=False)
+    here = study(text)
+    monkeypatch.setenv("PYWATT_MACHINE", "first")
+    with pywatt.study.store.Store(here.results, create=True) as store:
+        (there,) = table_of("other.db").records
+        store.finish(replace(there, machine="first", accuracy=None, error="no memory"))
+    pywatt.study.public.merge("study.db", ["other.db"])
+    assert [model.runs for model in here.run(progress=False).models] == [0, 1]
+    again = here.run(retry=True, progress=False)
+    assert [(m.name, m.runs) for m in again.models] == [("late at first", 1), ("late at second", 1)]
+    assert again.records[1] == there
+    assert Path("built.log").read_text().split() == ["late"] * 2
 
 
 def test_a_full_disk_ends_the_study_and_keeps_what_is_done():

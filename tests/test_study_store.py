@@ -157,8 +157,38 @@ def test_a_run_that_processes_die_in_is_given_up(tmp_path):
             assert store.claim("key0", f"dead{deaths}", most_deaths=3) == deaths
         assert store.claim("key0", "dead3", most_deaths=3) == 3
         assert store.claim("key0", "dead4", most_deaths=3) == 3
-        store.forget_failures(["key0"])
+        store.forget_failures(["key0"], "m")
         assert store.claim("key0", "dead5", most_deaths=3) < 3
+
+
+def test_only_the_own_failures_are_forgotten_and_they_are_tried_again(tmp_path):
+    elsewhere = [
+        record(0, machine="n", accuracy=0.5),  # failed here, went well there
+        record(1, machine="n", error="why"),  # went well here, failed there
+        record(2, machine="n", error="why"),  # failed there only
+        record(3, machine="n", accuracy=0.5),  # went well there only
+    ]
+    own = [record(0, error="why"), record(1, accuracy=0.75)]
+    keys = [f"key{number}" for number in range(4)]
+    with Store(tmp_path / "r.db", create=True) as store, claimant(tmp_path / "r.db") as token:
+        store.add([*own, *elsewhere])
+        assert [store.claim(key, token, most_deaths=3) for key in keys] == [None] * 4
+        store.forget_failures(keys, "m")
+        assert store.records() == [elsewhere[0], own[1], *elsewhere[1:]]
+        # Who asked for it may die before: it is still to be done.
+        assert [store.claim(key, token, most_deaths=3) for key in keys] == [0, None, 0, None]
+        store.finish(record(0, accuracy=0.25))
+        store.finish(record(2, error="here too"))
+        assert [store.claim(key, token, most_deaths=3) for key in keys] == [None] * 4
+        assert [one.error for one in store.records()] == [
+            None,
+            None,
+            None,
+            "why",
+            "here too",
+            "why",
+            None,
+        ]
 
 
 def test_nothing_that_was_kept_is_lost_by_kill_9(tmp_path):

@@ -92,7 +92,7 @@ class Study:
         machine = machine_name()
         with Store(self.results, create=True) as store, claimant(self.results) as token:
             if retry:
-                store.forget_failures([run.key for run in plan])
+                store.forget_failures([run.key for run in plan], machine)
             with progress_bar(self.settings.name, len(plan), progress) as advance:
                 for run in plan:
                     deaths = store.claim(run.key, token, most_deaths=MOST_DEATHS)

@@ -103,20 +103,21 @@ class Store:
             )
 
     def claim(self, key: str, token: str, *, most_deaths: int) -> int | None:
-        """Take a run that nobody has done or is doing.
+        """Take a run that nobody has done or is doing, or that was begun here and not finished.
 
         Returns:
             How many processes have died in it so far, `most_deaths` at most: with so many it is not
             taken. None: it is done, or somebody is at it.
         """
         with self._errors(), self._transaction():
-            if self._one("SELECT count(*) FROM runs WHERE key = ?", key):
-                return None
             claimed = self._connection.execute(
                 "SELECT token, deaths FROM claims WHERE key = ?", (key,)
             ).fetchone()
-            deaths = 0
-            if claimed is not None:
+            if claimed is None:
+                if self._one("SELECT count(*) FROM runs WHERE key = ?", key):
+                    return None
+                deaths = 0
+            else:
                 if is_alive(self.path, claimed[0]):
                     return None
                 deaths = claimed[1] + bool(claimed[0])
@@ -151,13 +152,28 @@ class Store:
             for record in records:
                 self._insert(record)
 
-    def forget_failures(self, keys: Sequence[str]) -> None:
-        """Remove failed runs, and what is known of deaths in them, so that they are tried again."""
+    def forget_failures(self, keys: Sequence[str], machine: str) -> None:
+        """Let runs that failed be tried again on a machine, whatever is known of deaths in them.
+
+        Only its own failures are removed. Its next claims take such a run though another machine's
+        row is there, unless that one is without an error and this machine has not failed.
+        """
         with self._errors(), self._transaction():
             for key in keys:
-                self._connection.execute(
-                    "DELETE FROM runs WHERE key = ? AND error IS NOT NULL", (key,)
-                )
+                counts = self._connection.execute(
+                    "SELECT error FROM runs WHERE key = ? "
+                    "ORDER BY machine = ? DESC, error IS NOT NULL",
+                    (key, machine),
+                ).fetchone()
+                if counts is not None and counts[0] is not None:
+                    # A claim that nobody holds, so that the run is done even if we die before it.
+                    self._connection.execute(
+                        "INSERT OR IGNORE INTO claims VALUES (?, '', 0)", (key,)
+                    )
+                    self._connection.execute(
+                        "DELETE FROM runs WHERE key = ? AND machine = ? AND error IS NOT NULL",
+                        (key, machine),
+                    )
                 self._connection.execute("UPDATE claims SET deaths = 0 WHERE key = ?", (key,))
 
     def records(self) -> list[RunRecord]:
