@@ -3,6 +3,7 @@ import math
 import random
 import sys
 import xml.etree.ElementTree
+from dataclasses import replace
 
 import matplotlib
 import pytest
@@ -97,7 +98,9 @@ def of_all(rows, *, dark=False):
 
 
 @pytest.mark.parametrize(
-    "rows", [FEW, crowd(3), FEW[:1], alike()], ids=["few", "many", "one", "alike"]
+    "rows",
+    [FEW, crowd(3), FEW[:1], alike(), [replace(one, train_extrapolated=True) for one in alike()]],
+    ids=["few", "many", "one", "alike", "extrapolated"],
 )
 def test_no_text_covers_another_or_leaves_the_picture(rows):
     for figure in of_all(rows):
@@ -236,6 +239,16 @@ def test_what_is_estimated_is_said():
     assert "partly estimated" in pictures.energy_bars(mixed).axes[0].get_xlabel()
     assert "diamonds are estimated" in pictures.accuracy_against_energy(mixed).axes[0].get_xlabel()
     assert sum(text.endswith(", estimated") for text in shown(pictures.energy_bars(mixed))) == 1
+
+
+def test_what_is_extrapolated_is_said():
+    rows = [row("a", 0.8, 1.0, train_extrapolated=True), row("b", 0.9, 2.0)]
+    figure = pictures.energy_bars(rows)
+    assert figure.axes[0].get_xlabel() == "energy, measured, training partly extrapolated (J)"
+    assert "train 50 J (extrapolated) + test 1 J" in shown(figure)
+    assert "train 100 J + test 2 J" in shown(figure)
+    (axes,) = pictures.energy_bars(rows[:1]).axes
+    assert axes.get_xlabel() == "energy, measured, training extrapolated (J)"
 
 
 def test_what_is_not_known_is_named():

@@ -19,6 +19,9 @@ import pywatt
 from pywatt import cli
 from pywatt.calls.named import function_named
 from pywatt.errors import StudyError
+from pywatt.footprint import Factors
+from pywatt.renderers.study import render
+from pywatt.renderers.study_files import to_csv
 from pywatt.study.claims import claimant
 from pywatt.study.public import MOST_DEATHS, table_of
 
@@ -260,7 +263,24 @@ def test_a_training_can_be_extrapolated():
     assert model.train_duration_s == pytest.approx(20.0)
     assert any("extrapolated, not measured: 2 of 10 epochs" in note for note in table.notes)
     assert any("accuracy is that after 2 epochs" in note for note in table.notes)
-    assert "2 of 10" in str(table)
+    shown = str(table)
+    assert shown.startswith("timed · MEASURED, TRAINING EXTRAPOLATED with scripted\n")
+    assert "1,280 J (extrapolated)" in shown
+    assert "20 s (extrapolated)" in shown
+    assert "2 of 10" in shown
+    footprint = render(table, factors=Factors(pue=1.0, kg_per_kwh=0.9))
+    assert "320 mg (extrapolated)" in footprint
+    (exported,) = csv.DictReader(to_csv(table).splitlines())
+    assert exported["origin"] == "measured, training extrapolated"
+    # What is measured beside it is not marked, nor is an extrapolation to what was measured.
+    both = run(
+        HEAD + RECIPE + GOOD + a_model("more", share=0.5, more="training.extrapolate_to = 4")
+    )
+    assert str(both).startswith("timed · MEASURED, TRAINING PARTLY EXTRAPOLATED with scripted\n")
+    assert [model.row.train_extrapolated for model in both.models] == [False, True]
+    same = run(HEAD + RECIPE + "extrapolate_to = 2\n" + GOOD)
+    assert "EXTRAPOLATED" not in str(same)
+    assert "(extrapolated)" not in str(same)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ from pywatt.errors import ArgumentError
 from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
 from pywatt.renderers.numbers import NOT_AVAILABLE, percent
 from pywatt.study.ranking import DEFAULT, Ranking
-from pywatt.study.row import StudyRow
+from pywatt.study.row import StudyRow, extrapolation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BAR = 0.62
-_ROOM = 1.5  # of the longest bar: what is written beside it
+# Of the longest bar, what is written beside it included.
+_ROOM = 1.5
+_MORE_ROOM = 2.2  # for a longer text
 
 
 def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
@@ -80,11 +82,15 @@ def energy_bars(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
     kinds = origin(row.estimated for row in known)
     for index, (row, end_j, std_j) in enumerate(zip(known, sums, stds, strict=True)):
         _error_bar(axes, colors, index, end_j, std_j)
-        text = f"train {_joules(row.train_energy_j)} + test {_joules(row.test_energy_j)}"
+        train = _joules(row.train_energy_j) + " (extrapolated)" * row.train_extrapolated
+        text = f"train {train} + test {_joules(row.test_energy_j)}"
         estimated = ", estimated" if row.estimated and kinds == "partly estimated" else ""
         _beside(axes, colors, index, end_j + std_j, text + estimated)
-    _names(axes, [r.name for r in known], max(map(sum, zip(sums, stds, strict=True))))
+    extrapolated = extrapolation(known)
+    room = _MORE_ROOM if extrapolated else _ROOM
+    _names(axes, [r.name for r in known], max(map(sum, zip(sums, stds, strict=True))), room)
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    kinds = ", ".join(filter(None, (kinds, extrapolated)))
     label_axes(axes, colors, x=f"energy, {kinds} (J)")
     _explain(axes, colors, [(colors.first, "training"), (colors.second, "test")])
     left_out = [row.name for row in rows if row not in known]
@@ -120,11 +126,11 @@ def _beside(axes: Axes, colors: Theme, index: int, end: float, text: str) -> Non
     )
 
 
-def _names(axes: Axes, names: Sequence[str], most: float) -> None:
+def _names(axes: Axes, names: Sequence[str], most: float, room: float = _ROOM) -> None:
     """Name the bars, the first on top, and leave room for the text beside the longest."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0.0, _ROOM * most or 1.0)
+    axes.set_xlim(0.0, room * most or 1.0)
     axes.tick_params(axis="y", length=0)
 
 

@@ -12,6 +12,7 @@ from pywatt.footprint import Factors
 from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, percent, quantity, with_std
 from pywatt.renderers.summary import plain, printed, wrapped_facts
 from pywatt.study.ranking import DEFAULT, Ranking, Standing
+from pywatt.study.row import extrapolation
 
 if TYPE_CHECKING:
     from pywatt.study.result import ModelResult, StudyTable
@@ -98,15 +99,17 @@ def _headline(table: StudyTable) -> str:
     else:
         label = "PARTLY ESTIMATED" if len(origins) > 1 else "MEASURED"
         label = "ESTIMATED" if origins == {True} else label
+        label = ", ".join(filter(None, (label, extrapolation(table.rows).upper())))
         label += f" with {', '.join(sensors)}"
     return plain(f"{table.study} · {label}")
 
 
 def _figures(models: Sequence[ModelResult]) -> list[Column]:
     rows = [model.row for model in models]
+    trainings = _energies([(r.train_energy_j, r.train_energy_j_std) for r in rows])
     return [
         ("Accuracy", [_accuracy(row.accuracy, row.accuracy_std) for row in rows]),
-        ("Training", _energies([(r.train_energy_j, r.train_energy_j_std) for r in rows])),
+        ("Training", _of_training(models, trainings)),
         ("Test", _energies([(r.test_energy_j, r.test_energy_j_std) for r in rows])),
         ("Per sample", _energies([(r.sample_energy_j, r.sample_energy_j_std) for r in rows])),
         ("Per correct", [_quantity(row.correct_energy_j, "J") for row in rows]),
@@ -161,6 +164,14 @@ def _accuracy(accuracy: float | None, std: float | None) -> str:
 
 def _energies(figures: Sequence[tuple[float | None, float | None]]) -> list[str]:
     return [_with_std(j, std, "J") for j, std in figures]
+
+
+def _of_training(models: Sequence[ModelResult], texts: Sequence[str]) -> list[str]:
+    """Mark what stands for more epochs than were measured."""
+    return [
+        f"{text} (extrapolated)" if model.row.train_extrapolated and text != NOT_AVAILABLE else text
+        for model, text in zip(models, texts, strict=True)
+    ]
 
 
 def _with_std(number: float | None, std: float | None, unit: str) -> str:
@@ -220,19 +231,22 @@ def _signed(tau: float) -> str:
 
 def _footprint(models: Sequence[ModelResult], factors: Factors) -> list[Column]:
     columns: list[Column] = []
+    trainings = [model.row.train_energy_j for model in models]
     for title, of in (
-        ("Training", [model.row.train_energy_j for model in models]),
+        ("Training", trainings),
         ("1 M samples", [_million(model.row.sample_energy_j) for model in models]),
     ):
+        found: list[Column] = []
         if factors.kg_per_kwh is not None:
             kilograms = [None if j is None else factors.emissions_kg(j) for j in of]
-            columns.append(
-                (f"{title}, CO2e", [_quantity(_times(kg, 1e3), "g") for kg in kilograms])
-            )
+            found.append((f"{title}, CO2e", [_quantity(_times(kg, 1e3), "g") for kg in kilograms]))
         if factors.price_per_kwh is not None:
             prices = [None if j is None else factors.cost(j) for j in of]
             texts = [NOT_AVAILABLE if price is None else f"{price:.4g}" for price in prices]
-            columns.append((f"{title}, cost", texts))
+            found.append((f"{title}, cost", texts))
+        if of is trainings:
+            found = [(name, _of_training(models, texts)) for name, texts in found]
+        columns += found
     return columns
 
 
@@ -255,13 +269,11 @@ def _factors_text(factors: Factors) -> str:
 
 def _runs(models: Sequence[ModelResult]) -> list[Column]:
     memory = [m.peak_memory_bytes for m in models]
+    train_times = [_with_std(m.train_duration_s, m.train_duration_s_std, "s") for m in models]
     return [
         ("Runs", [_of_wanted(m) for m in models]),
         ("Epochs", [_epochs(m) for m in models]),
-        (
-            "Train time",
-            [_with_std(m.train_duration_s, m.train_duration_s_std, "s") for m in models],
-        ),
+        ("Train time", _of_training(models, train_times)),
         ("Test time", [_with_std(m.test_duration_s, m.test_duration_s_std, "s") for m in models]),
         ("Params", [_count(m.row.parameters) for m in models]),
         ("FLOPs/sample", [_count(m.flops) for m in models]),

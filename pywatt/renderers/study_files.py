@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pywatt.errors import ArgumentError
 from pywatt.footprint import Factors
+from pywatt.study.row import extrapolation
 
 if TYPE_CHECKING:
     from pywatt.study.result import ModelResult, StudyTable
@@ -112,7 +113,7 @@ def flat(table: StudyTable, model: ModelResult, factors: Factors | None = None) 
         "sample_energy_j": row.sample_energy_j,
         "sample_energy_j_std": row.sample_energy_j_std,
         "correct_energy_j": row.correct_energy_j,
-        "origin": None if not model.runs else "estimated" if row.estimated else "measured",
+        "origin": _origin(model) if model.runs else None,
         "penalized_score": scores.get("penalized_score"),
         "penalized_score_std": None if standing is None else standing.score_std,
         "sam": scores.get("sam"),
@@ -143,6 +144,11 @@ def flat(table: StudyTable, model: ModelResult, factors: Factors | None = None) 
             figures[f"{what}_emissions_kg"] = factors.emissions_kg(energy_j) if known else None
             figures[f"{what}_cost"] = factors.cost(energy_j) if known else None
     return figures
+
+
+def _origin(model: ModelResult) -> str:
+    origin = "estimated" if model.row.estimated else "measured"
+    return ", ".join(filter(None, (origin, extrapolation([model.row]))))
 
 
 def _finite(item: Any) -> Any:

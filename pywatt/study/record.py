@@ -78,3 +78,8 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether training energy and duration are told for more epochs than were measured."""
+        return self.extrapolated_to is not None and self.extrapolated_to != self.epochs

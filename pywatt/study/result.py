@@ -223,6 +223,7 @@ def _model_result(name: str, runs: Sequence[RunRecord], wanted: int | None) -> M
         samples=samples,
         train_energy_j=train_j,
         train_energy_j_std=train_j_std,
+        train_extrapolated=any(run.extrapolated for run in good),
         parameters=_common([run.parameters for run in good]),
         macs=None if flops is None else round(flops / 2),
         estimated=any(run.estimated for run in good),

@@ -1,5 +1,6 @@
 """One model's result: what rankings and pictures are made of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pywatt.errors import ArgumentError
@@ -18,6 +19,7 @@ class StudyRow:
         samples: items in the test.
         train_energy_j: energy of the training.
         train_energy_j_std: one standard deviation of it.
+        train_extrapolated: true if it is that of more epochs than were measured.
         parameters: numbers in the model's parameters.
         macs: multiply-accumulates for one sample.
         estimated: true if any of the energy comes from a model of the machine.
@@ -31,6 +33,7 @@ class StudyRow:
     samples: int | None
     train_energy_j: float | None = None
     train_energy_j_std: float | None = None
+    train_extrapolated: bool = False
     parameters: int | None = None
     macs: int | None = None
     estimated: bool
@@ -53,6 +56,14 @@ class StudyRow:
     def correct_energy_j(self) -> float | None:
         """Energy for each correct answer; None too where none is."""
         return None if not self.accuracy else _over(self.sample_energy_j, self.accuracy)
+
+
+def extrapolation(rows: Iterable[StudyRow]) -> str:
+    """Say how far energies of training are extrapolated; "" where none is."""
+    kinds = {row.train_extrapolated for row in rows if row.train_energy_j is not None}
+    if len(kinds) > 1:
+        return "training partly extrapolated"
+    return "training extrapolated" if True in kinds else ""
 
 
 def _over(number: float | None, divisor: float) -> float | None:
