@@ -4,7 +4,8 @@ Autograd numbers its nodes in the order in which they are made, and of those tha
 one made last first. So the nodes of a call are those whose numbers lie between its beginning and
 its end, and a mark where the owner changes tells when the backward call of each module begins and
 ends. Marks neither see nor change gradients, unlike full backward hooks, which put a node of their
-own around a module and so forbid it to work in place.
+own around a module and so forbid it to work in place. A backward pass may run several graphs, each
+an outermost call's, in turn, and checkpointing one pass inside a node of another's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Owners:
     Args:
         enter: called when the backward call of a module begins, with the module's index.
         leave: called when it ends.
-        arrive: called before the first mark in a thread that is not the one of `expect`.
+        arrive: called before each mark in a thread that is not the one of `expect`.
 
     Attributes:
         missed: whether a backward pass ran that was not expected; nothing is heard of its modules.
@@ -51,26 +52,32 @@ class Owners:
         self._enter, self._leave, self._arrive = enter, leave, arrive
         self._thread = 0  # whose forward calls are followed, while some are open
         self._open: list[int] = []  # forward calls under way
-        self._calls: list[tuple[int, int]] = []  # of the outermost call: module, parent's call
+        self._calls: list[tuple[int, int]] = []  # of this step: module, parent's call
         # From which node number on which call is the innermost.
         self._from: list[int] = []
         self._innermost: list[int] = []
         self._backward: list[Step] = []  # backward calls under way
         self._expected: int | None = None  # the thread of the backward pass that may be under way
-        self._run = 0
+        # By backward pass under way, in autograd's numbers: how many calls were when it began.
+        self._passes: dict[int, int] = {}
         self.missed = False
+
+    def begin_step(self) -> None:
+        """A step begins, whose backward is that of its own calls."""
+        self._calls.clear()
 
     def expect(self) -> None:
         """A backward pass may begin in this thread, with no call under way."""
         self._expected = threading.get_ident()
-        self._run += 1
         self._backward.clear()
+        self._passes.clear()
 
     def close(self) -> None:
         """A backward pass is over: its calls have ended, and calls of forward too."""
         if self._expected == threading.get_ident():
             self._reach(0, ())
         self._backward.clear()
+        self._passes.clear()
         self._open.clear()
         self._expected = None
 
@@ -78,7 +85,6 @@ class Owners:
         """A module's forward call begins."""
         if not self._open:
             self._thread = threading.get_ident()
-            self._calls.clear()
             self._from.clear()
             self._innermost.clear()
         elif self._thread != threading.get_ident():
@@ -125,16 +131,14 @@ class Owners:
         if not inside:
             return
         inside.sort(key=lambda one: one[0], reverse=True)
-        graph = _Graph()
         owner = -2
         for number, node in inside:
             call = self._innermost[bisect_right(self._from, number) - 1]
             if call != owner:
                 owner = call
-                node.register_prehook(partial(self._mark_reached, graph, self._steps(call)))
+                node.register_prehook(partial(self._mark_reached, self._steps(call)))
         for node in before:
-            node.register_prehook(partial(self._mark_reached, graph, ()))
-        inside[-1][1].register_hook(partial(self._last_done, graph))
+            node.register_prehook(partial(self._mark_reached, ()))
 
     def _steps(self, call: int) -> tuple[Step, ...]:
         steps: list[Step] = []
@@ -144,22 +148,29 @@ class Owners:
             call = parent
         return tuple(reversed(steps))
 
-    def _mark_reached(self, graph: _Graph, steps: tuple[Step, ...], _grads: Any) -> None:
+    def _mark_reached(self, steps: tuple[Step, ...], _grads: Any) -> None:
         """A node with a mark is about to run: its owner's backward call goes on, or begins."""
         if self._expected is None:
             self.missed = True
             return
-        if graph.run != self._run:
-            # Inside another graph's node where checkpointing runs a graph of its own.
-            graph.run, graph.base = self._run, len(self._backward)
-            if steps and threading.get_ident() != self._expected:
-                self._arrive(steps[0][0])
-        self._reach(graph.base, steps)
+        if steps and threading.get_ident() != self._expected:
+            self._arrive(steps[0][0])
+        self._reach(self._base(), steps)
 
-    def _last_done(self, graph: _Graph, _inputs: Any, _outputs: Any) -> None:
-        """The last node has run. Spans in this thread must be closed in it, if `close` is not."""
-        if self._expected not in (None, threading.get_ident()) and graph.run == self._run:
-            self._reach(graph.base, ())
+    def _base(self) -> int:
+        """How many calls were under way when the backward pass began that runs this node."""
+        number = torch._C._current_graph_task_id()
+        if number not in self._passes:
+            self._passes[number] = len(self._backward)
+            engine = torch.autograd.Variable._execution_engine
+            engine.queue_callback(partial(self._pass_over, number))
+        return self._passes[number]
+
+    def _pass_over(self, number: int) -> None:
+        """A backward pass is over, in the thread that has worked last: its calls have ended."""
+        base = self._passes.pop(number, None)
+        if base is not None:
+            self._reach(base, ())
 
     def _reach(self, base: int, steps: tuple[Step, ...]) -> None:
         opened = self._backward
@@ -173,15 +184,6 @@ class Owners:
         for step in steps[keep - base :]:
             opened.append(step)
             self._enter(step[0])
-
-
-class _Graph:
-    """What one outermost call has made: in which backward pass it runs, and inside what."""
-
-    __slots__ = ("base", "run")
-
-    def __init__(self) -> None:
-        self.run, self.base = -1, 0
 
 
 def tensors_in(item: Any, depth: int = 0) -> Iterator[torch.Tensor]:

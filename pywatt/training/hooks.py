@@ -90,6 +90,7 @@ class TrainingHooks(ModuleHooks):
     def attach(self) -> None:
         """Trace the modules' calls from now on."""
         super().attach()
+        self._owners.begin_step()
         self.traced = True
 
     def detach(self) -> None:
