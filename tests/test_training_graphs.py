@@ -1,7 +1,9 @@
 """Graphs that several calls make: modules called in turn, and several graphs in one backward."""
 
+import torch
 from timed_training import Loader, Timed, adds_up
 from torch import nn
+from torch.utils.checkpoint import checkpoint_sequential
 
 import pywatt
 
@@ -81,3 +83,86 @@ def test_what_follows_a_backward_in_its_phase_is_in_no_layer():
     found, outside_j = backward_of(trained(m, step))
     assert found == took({"": 0.2, "0": 0.2, "0.linear": 0.0}, 2 * BATCHES)
     assert outside_j == round(BATCHES * 2 * 0.4 * 50.0, 6)
+
+
+def pair(clock):
+    return nn.ModuleDict({"enc": Timed(clock, 0.1, 0.2), "dec": Timed(clock, 0.1, 0.1)})
+
+
+def test_modules_that_are_called_in_turn():
+    m = pair(pywatt.ScriptedClock())
+    profile = trained(m, plain(lambda x, y: mse(m["dec"](m["enc"](x)), y)))
+    found, outside_j = backward_of(profile)
+    del found[""]  # is not called itself
+    each_s = {"enc": 0.2, "enc.linear": 0.0, "dec": 0.1, "dec.linear": 0.0}
+    assert found == took(each_s)
+    assert outside_j == 0.0
+
+
+def test_a_function_between_modules_is_neithers():
+    clock = pywatt.ScriptedClock()
+    m, between = pair(clock), Timed(clock, 0.3, 0.4)
+    profile = trained(m, plain(lambda x, y: mse(m["dec"](between(m["enc"](x))), y)))
+    found, outside_j = backward_of(profile)
+    assert took({"enc": 0.2}).items() <= found.items()
+    assert took({"dec": 0.1}).items() <= found.items()
+    assert outside_j == BATCHES * 0.4 * 50.0
+
+
+def test_an_output_that_the_loss_does_not_use():
+    """The node that was made last in a call does not run then."""
+    clock = pywatt.ScriptedClock()
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = Timed(clock, 0.1, 0.2), Timed(clock, 0.1, 0.4)
+
+        def forward(self, x):
+            return self.used(x), self.unused(x)
+
+    m = nn.ModuleDict({"enc": Two(), "dec": Timed(clock, 0.1, 0.1)})
+    found, outside_j = backward_of(trained(m, plain(lambda x, y: mse(m["dec"](m["enc"](x)[0]), y))))
+    assert took({"enc": 0.2, "enc.used": 0.2, "dec": 0.1}).items() <= found.items()
+    assert found["enc.unused"] == (0, 0.0, None)
+    assert outside_j == 0.0
+
+
+def test_a_head_that_the_loss_function_calls():
+    clock = pywatt.ScriptedClock()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = Timed(clock, 0.1, 0.2), Timed(clock, 0.1, 0.1)
+
+        def forward(self, x):
+            return self.body(x)
+
+    m = Model()
+    profile = pywatt.profile_training(
+        *(m, Loader(clock, BATCHES)),
+        loss_fn=lambda output, y: mse(m.head(output), y),
+        optimizer=torch.optim.SGD(m.parameters(), 0.01),
+        sensors=pywatt.ScriptedSensor([50.0], clock=clock),
+        clock=clock,
+        method="time",
+    )
+    found, outside_j = backward_of(profile)
+    assert took({"": 0.2, "body": 0.2, "head": 0.1}).items() <= found.items()
+    assert outside_j == 0.0
+
+
+def test_a_checkpointed_segment_of_several_modules():
+    clock = pywatt.ScriptedClock()
+    m = nn.Sequential(*(Timed(clock, 0.1, 0.2) for _ in range(4)))
+
+    def loss_of(x, y):
+        return mse(checkpoint_sequential(m, 2, x.requires_grad_(), use_reentrant=True), y)
+
+    found, outside_j = backward_of(trained(m, plain(loss_of)))
+    del found[""]
+    # The last segment is not run again.
+    each_s = {"0": 0.3, "1": 0.3, "2": 0.2, "3": 0.2}
+    assert took(each_s).items() <= found.items()
+    assert outside_j == 0.0

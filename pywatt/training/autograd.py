@@ -53,9 +53,10 @@ class Owners:
         self._thread = 0  # whose forward calls are followed, while some are open
         self._open: list[int] = []  # forward calls under way
         self._calls: list[tuple[int, int]] = []  # of this step: module, parent's call
-        # From which node number on which call is the innermost.
+        # From which node number on which call is the innermost; each thread has its own numbers.
         self._from: list[int] = []
         self._innermost: list[int] = []
+        self._first = 0  # the number of the outermost call's first node
         self._backward: list[Step] = []  # backward calls under way
         self._expected: int | None = None  # the thread of the backward pass that may be under way
         # By backward pass under way, in autograd's numbers: how many calls were when it began.
@@ -65,6 +66,7 @@ class Owners:
     def begin_step(self) -> None:
         """A step begins, whose backward is that of its own calls."""
         self._calls.clear()
+        self._forget_numbers()
 
     def expect(self) -> None:
         """A backward pass may begin in this thread, with no call under way."""
@@ -83,11 +85,13 @@ class Owners:
 
     def begin_call(self, module: int) -> None:
         """A module's forward call begins."""
+        thread = threading.get_ident()
         if not self._open:
-            self._thread = threading.get_ident()
-            self._from.clear()
-            self._innermost.clear()
-        elif self._thread != threading.get_ident():
+            if self._thread != thread:
+                self._thread = thread
+                self._forget_numbers()
+            self._first = next_number()
+        elif self._thread != thread:
             return
         self._calls.append((module, self._open[-1] if self._open else -1))
         self._open.append(len(self._calls) - 1)
@@ -108,8 +112,11 @@ class Owners:
         self._from.append(next_number())
         self._innermost.append(innermost)
 
+    def _forget_numbers(self) -> None:
+        self._from.clear()
+        self._innermost.clear()
+
     def _mark(self, output: Any) -> None:
-        first = self._from[0]
         seen: set[Any] = set()
         inside: list[tuple[int, Any]] = []
         before: list[Any] = []
@@ -123,7 +130,7 @@ class Owners:
             number = node._sequence_nr()
             if number >= 1 << 63:  # the gradient of a leaf, which is added up at once
                 continue
-            if number < first:
+            if number < self._first:
                 before.append(node)
                 continue
             inside.append((number, node))
@@ -133,12 +140,18 @@ class Owners:
         inside.sort(key=lambda one: one[0], reverse=True)
         owner = -2
         for number, node in inside:
-            call = self._innermost[bisect_right(self._from, number) - 1]
+            call = self._call_of(number)
             if call != owner:
                 owner = call
                 node.register_prehook(partial(self._mark_reached, self._steps(call)))
-        for node in before:
-            node.register_prehook(partial(self._mark_reached, ()))
+        for node in before:  # of an earlier call in this step, or of none
+            steps = self._steps(self._call_of(node._sequence_nr()))
+            node.register_prehook(partial(self._mark_reached, steps))
+
+    def _call_of(self, number: int) -> int:
+        """The innermost of the calls that made a node; -1 where none in this step did."""
+        place = bisect_right(self._from, number)
+        return self._innermost[place - 1] if place else -1
 
     def _steps(self, call: int) -> tuple[Step, ...]:
         steps: list[Step] = []
