@@ -459,6 +459,10 @@ def test_mistakes_are_told():
         ({"budget_s": 0}, "budget_s is 0"),
         ({"method": "guess"}, "method is 'guess'"),
         ({"optimizer": None}, "give an optimizer="),
+        (
+            {"scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)},
+            "steps with a metric.* in after_epoch=",
+        ),
     ):
         with pytest.raises(pywatt.ArgumentError, match=said):
             pywatt.profile_training(model, batches, **good | options)

@@ -73,7 +73,7 @@ def profile_training(
             the loss, or has it as ``loss``.
         optimizer: steps after each `accumulate` batches, and at the end of an epoch.
         epochs: how many epochs to train now; those in `record` are not counted.
-        scheduler: a learning rate scheduler; stepped after each epoch.
+        scheduler: a learning rate scheduler; stepped after each epoch, without a metric.
         accumulate: batches whose gradients are added up before a step; each loss is divided by it.
         autocast: data type of `torch.autocast` in the forward phase; None: without.
         scaler: a `torch.amp.GradScaler`.
@@ -103,7 +103,7 @@ def profile_training(
 
     Raises:
         ArgumentError: an empty loader, not a torch module, an unknown sensor, a number out of
-            range, or the record of another model.
+            range, a scheduler that wants a metric, or the record of another model.
         BatchError: a batch that the model cannot be called with.
         FileFormatError: `record` is there and is no record.
         SensorError: a sensor asked for by name that cannot be read.
@@ -124,6 +124,11 @@ def profile_training(
         )
     if step_fn is None and optimizer is None:
         raise ArgumentError("give an optimizer=, or a step_fn= that does without")
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ArgumentError(
+            "ReduceLROnPlateau steps with a metric, which is not known here: step it yourself, in "
+            "after_epoch="
+        )
     profiler = TrainingProfiler(
         model,
         sensors=sensors,
