@@ -1,11 +1,13 @@
-"""Graphs that several calls make: modules called in turn, and several graphs in one backward."""
+"""Graphs that several calls make: of modules called in turn, of several losses or steps."""
 
+import pytest
 import torch
 from timed_training import Loader, Timed, adds_up
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
 import pywatt
+from pywatt.training.relay import LATE
 
 BATCHES = 30
 mse = nn.functional.mse_loss
@@ -166,3 +168,50 @@ def test_a_checkpointed_segment_of_several_modules():
     each_s = {"0": 0.3, "1": 0.3, "2": 0.2, "3": 0.2}
     assert took(each_s).items() <= found.items()
     assert outside_j == 0.0
+
+
+# Backward of other steps' forward: what a module took in it is not known.
+
+
+def every(batches):
+    """One backward for the losses of so many batches."""
+
+    def backward(losses):
+        if len(losses) == batches:
+            sum(losses).backward()
+            losses.clear()
+
+    return backward
+
+
+def of_the_step_before(losses):
+    if len(losses) == 2:
+        losses.pop(0).backward()
+
+
+@pytest.mark.parametrize("backward", [every(4), every(2), of_the_step_before])
+@pytest.mark.parametrize("batches", [8, 40])
+@pytest.mark.parametrize("each_s", [1.0, 100.0])
+def test_a_backward_of_earlier_steps_is_not_told_by_layer(backward, batches, each_s):
+    """Also where a step takes so long that each is a segment of its own."""
+    m = nn.Sequential(Timed(pywatt.ScriptedClock(), 0.1 * each_s, 0.2 * each_s))
+    losses = []
+
+    def step(p, x, y):
+        with p.phase("forward"):
+            losses.append(mse(m(x), y))
+        with p.phase("backward"):
+            backward(losses)
+
+    profile = trained(m, step, batches)
+    told = profile.phase("backward")
+    backwards = batches - (backward is of_the_step_before)
+    assert told.time_s == pytest.approx(backwards * 0.2 * each_s)
+    assert told.energy_j == pytest.approx(told.time_s * 50.0)
+    assert told.outside_j is None
+    for row in profile.layers:
+        assert row.forward_calls == batches
+        assert (row.backward_calls, row.backward_time_s) == (0, 0.0)
+        assert (row.backward_energy_j, row.backward_self_energy_j) == (None, None)
+    assert profile.layers[0].forward_energy_j == pytest.approx(batches * 0.1 * each_s * 50.0)
+    assert [n for n in profile.notes if "backward pass" in n] == [LATE]

@@ -41,6 +41,8 @@ class Owners:
 
     Attributes:
         missed: whether a backward pass ran that was not expected; nothing is heard of its modules.
+        late: whether one ran in another step than its forward. It may be of several steps, some of
+            whose nodes have no marks: what is heard of modules in backward means nothing then.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Owners:
         self._expected: int | None = None  # the thread of the backward pass that may be under way
         # By backward pass under way, in autograd's numbers: how many calls were when it began.
         self._passes: dict[int, int] = {}
-        self.missed = False
+        self._step = 0
+        self.missed = self.late = False
 
     def begin_step(self) -> None:
-        """A step begins, whose backward is that of its own calls."""
+        """A step begins, traced or not: calls before it are none of its own."""
+        self._step += 1
         self._calls.clear()
         self._forget_numbers()
 
@@ -143,10 +147,10 @@ class Owners:
             call = self._call_of(number)
             if call != owner:
                 owner = call
-                node.register_prehook(partial(self._mark_reached, self._steps(call)))
+                node.register_prehook(partial(self._mark_reached, self._step, self._steps(call)))
         for node in before:  # of an earlier call in this step, or of none
             steps = self._steps(self._call_of(node._sequence_nr()))
-            node.register_prehook(partial(self._mark_reached, steps))
+            node.register_prehook(partial(self._mark_reached, self._step, steps))
 
     def _call_of(self, number: int) -> int:
         """The innermost of the calls that made a node; -1 where none in this step did."""
@@ -161,8 +165,11 @@ class Owners:
             call = parent
         return tuple(reversed(steps))
 
-    def _mark_reached(self, steps: tuple[Step, ...], _grads: Any) -> None:
+    def _mark_reached(self, made_in: int, steps: tuple[Step, ...], _grads: Any) -> None:
         """A node with a mark is about to run: its owner's backward call goes on, or begins."""
+        if made_in != self._step:
+            self.late = True
+            return
         if self._expected is None:
             self.missed = True
             return

@@ -96,6 +96,7 @@ class TrainingHooks(ModuleHooks):
     def detach(self) -> None:
         """Trace them no more."""
         self.traced = False
+        self._owners.begin_step()
         super().detach()
 
     @property
@@ -120,6 +121,11 @@ class TrainingHooks(ModuleHooks):
     def missed_backward(self) -> bool:
         """Whether a backward pass ran outside of the phase, in a step that was traced."""
         return self._owners.missed
+
+    @property
+    def late_backward(self) -> bool:
+        """Whether a backward pass ran in another step than its forward, which was traced."""
+        return self._owners.late
 
     def device_of(self, name: int) -> str:
         """Device to which the spans of a name are charged."""

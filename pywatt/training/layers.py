@@ -60,10 +60,10 @@ def share(
     """
     if ledger.total is None:
         # Times are known all the same.
-        tree = Tree.of(ledger.calls, names, steps_scale)
+        tree = Tree.of(ledger.calls, names, steps_scale, ledger.left_out)
         return (Shared(tree, tree.unknown(), "none", None, NO_ENERGY),)
     return tuple(
-        _shared(ledger, source, Tree.of(source, names, steps_scale), method)
+        _shared(ledger, source, Tree.of(source, names, steps_scale, ledger.left_out), method)
         for source in ledger.sources.values()
     )
 

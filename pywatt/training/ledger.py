@@ -151,6 +151,7 @@ class Ledger:
         self.unknown = False
         self.notes: tuple[str, ...] = ()
         self.segments = 0
+        self.left_out: tuple[str, ...] = ()  # phases of which nothing is told by module
         self.replayed: Replayed | None = None
 
     @property

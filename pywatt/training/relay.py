@@ -11,6 +11,7 @@ from pywatt.attribution import Method
 from pywatt.errors import PywattError
 from pywatt.interrupts import uninterrupted
 from pywatt.monitor import Monitor
+from pywatt.notes import NoteOnParts
 from pywatt.training.hooks import TrainingHooks
 from pywatt.training.ledger import Ledger
 from pywatt.training.segment import EpochPiece, Segment, fold
@@ -27,6 +28,13 @@ MAX_SPANS = 500_000
 UNMARKED = (
     "a backward pass ran outside of the phase 'backward': what it took is in the phase around it, "
     "or in 'other', and not in the layers; put it into p.phase(\"backward\")"
+)
+
+# Of one whose backward is not in the step of its forward.
+LATE = NoteOnParts(
+    "a backward pass was of an earlier step's forward: backward is told as a phase and not by "
+    "layer, since modules are traced a step at a time; call backward in the step of its forward "
+    "to have it by layer"
 )
 
 # And of one whose epochs do not follow each other.
@@ -210,6 +218,10 @@ class SegmentRelay:
             self._end_piece(end_s)
         if hooks.missed_backward:
             self.ledger.add_notes((UNMARKED,))
+        # A step that began a segment may run the backward of the one before it.
+        if any(each is not None and each.late_backward for each in (self._last_hooks, hooks)):
+            self.ledger.add_notes((LATE,))
+            self.ledger.left_out = ("backward",)
         self._pending = Segment(hooks, monitor, self._start_s, end_s, tuple(self._pieces))
         self._pieces = []
         self._last_hooks, self._hooks, self._monitor = hooks, begun, following

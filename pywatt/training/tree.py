@@ -5,7 +5,7 @@ Modules were traced in some of the steps. Their calls and times stand for all st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,17 +52,26 @@ class Tree:
     modules: int
 
     @classmethod
-    def of(cls, source: CallSum, names: Sequence[str], steps_scale: float) -> Tree:
+    def of(
+        cls,
+        source: CallSum,
+        names: Sequence[str],
+        steps_scale: float,
+        left_out: Collection[str] = (),
+    ) -> Tree:
         """Build it.
 
         Args:
             source: what all segments have told of one source.
             names: the modules' names.
             steps_scale: how many times as many batches there were as were traced.
+            left_out: phases whose modules are left out.
         """
         index = {name: k for k, name in enumerate(names)}
         found: dict[Place, PathSum] = {}
         for key, calls_there in source.paths.items():
+            if key[0].of in left_out:
+                continue
             if len(key) > 1 and all(step.of in index for step in key[1:]):
                 found.setdefault(_place(key), PathSum()).add(calls_there)
         # A call that never ended has no span, though the calls inside it have.
