@@ -243,10 +243,12 @@ def test_what_is_estimated_is_said():
 
 def test_what_is_extrapolated_is_said():
     rows = [row("a", 0.8, 1.0, train_extrapolated=True), row("b", 0.9, 2.0)]
+    rows.append(row("c", 0.9, 3.0, train_energy_j=None, train_extrapolated=True))
     figure = pictures.energy_bars(rows)
     assert figure.axes[0].get_xlabel() == "energy, measured, training partly extrapolated (J)"
     assert "train 50 J (extrapolated) + test 1 J" in shown(figure)
     assert "train 100 J + test 2 J" in shown(figure)
+    assert "train n/a + test 3 J" in shown(figure)
     (axes,) = pictures.energy_bars(rows[:1]).axes
     assert axes.get_xlabel() == "energy, measured, training extrapolated (J)"
 

@@ -82,15 +82,16 @@ def energy_bars(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
     kinds = origin(row.estimated for row in known)
     for index, (row, end_j, std_j) in enumerate(zip(known, sums, stds, strict=True)):
         _error_bar(axes, colors, index, end_j, std_j)
-        train = _joules(row.train_energy_j) + " (extrapolated)" * row.train_extrapolated
+        extrapolated = row.train_extrapolated and row.train_energy_j is not None
+        train = _joules(row.train_energy_j) + " (extrapolated)" * extrapolated
         text = f"train {train} + test {_joules(row.test_energy_j)}"
         estimated = ", estimated" if row.estimated and kinds == "partly estimated" else ""
         _beside(axes, colors, index, end_j + std_j, text + estimated)
-    extrapolated = extrapolation(known)
-    room = _MORE_ROOM if extrapolated else _ROOM
+    extrapolations = extrapolation(known)
+    room = _MORE_ROOM if extrapolations else _ROOM
     _names(axes, [r.name for r in known], max(map(sum, zip(sums, stds, strict=True))), room)
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    kinds = ", ".join(filter(None, (kinds, extrapolated)))
+    kinds = ", ".join(filter(None, (kinds, extrapolations)))
     label_axes(axes, colors, x=f"energy, {kinds} (J)")
     _explain(axes, colors, [(colors.first, "training"), (colors.second, "test")])
     left_out = [row.name for row in rows if row not in known]
