@@ -195,6 +195,30 @@ def test_what_cannot_be_named_in_place_has_numbers_from_the_most_accurate_on():
         assert f"{place}  {one.name}" in shown(figure)
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["named", "numbered"])
+def test_a_name_is_no_math(many, tmp_path):
+    rows = [row("$bad^^$", 0.8, 1.0), row("a $1$ b", 0.9, 2.0), row("$ $lone", None, None)]
+    rows += alike() * many
+    literal = [one.name.replace("$", r"\$") for one in rows]
+    for index, figure in enumerate(of_all(rows)):
+        texts = "\n".join(shown(figure))
+        assert all(name in texts for name in literal[:2])
+        pictures.save(figure, tmp_path / f"{index}.svg")
+        assert "<!-- $bad^^$ -->" in (tmp_path / f"{index}.svg").read_text() or many
+    assert all(literal[2] in "\n".join(shown(figure)) for figure in of_all(rows)[:2])
+
+
+def test_accuracy_is_drawn_from_0_to_1():
+    rows = [row("none", 0.0, 1.0, accuracy_std=0.3), row("all", 1.0, 2.0, accuracy_std=0.3)]
+    (axes,) = pictures.accuracy_against_energy(rows).axes
+    assert axes.get_ylim() == (-0.05, 1.05)
+    bars = [tuple(line[:, 1]) for bar in axes.containers for line in bar[2][1].get_segments()]
+    assert bars == [(0.0, 0.3), (0.7, 1.0)]
+    close = [row("a", 0.5, 1.0, accuracy_std=0.0), row("b", 0.6, 2.0, accuracy_std=0.0)]
+    (axes,) = pictures.accuracy_against_energy(close).axes
+    assert axes.get_ylim() == pytest.approx((0.485, 0.615))
+
+
 def test_bubbles_grow_with_parameters():
     rows = [row("a", 0.8, 1.0, parameters=10), row("b", 0.9, 2.0, parameters=1000)]
     rows.append(row("c", 0.95, 3.0, parameters=100_000))

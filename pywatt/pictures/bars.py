@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pywatt.errors import ArgumentError
-from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
+from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, literal, origin, remark, theme
 from pywatt.renderers.numbers import NOT_AVAILABLE, percent
 from pywatt.study.ranking import DEFAULT, Ranking
 from pywatt.study.row import StudyRow, extrapolation
@@ -129,7 +129,7 @@ def _beside(axes: Axes, colors: Theme, index: int, end: float, text: str) -> Non
 
 def _names(axes: Axes, names: Sequence[str], most: float, room: float = _ROOM) -> None:
     """Name the bars, the first on top, and leave room for the text beside the longest."""
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(literal, names)))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0.0, room * most or 1.0)
     axes.tick_params(axis="y", length=0)

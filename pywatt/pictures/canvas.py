@@ -86,10 +86,15 @@ def legend(axes: Axes, colors: Theme, *, top: float = 1.0, **options: Any) -> No
     )
 
 
+def literal(text: str) -> str:
+    """What matplotlib shows as this text: it takes what is between two dollar signs as math."""
+    return text.replace("$", r"\$")
+
+
 def remark(figure: Figure, colors: Theme, lines: Iterable[str]) -> None:
     """Puts below the picture what its reader has to know."""
     width = int(figure.get_figwidth() * _REMARK_PER_INCH)
-    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    text = "\n".join(literal(part) for line in lines for part in textwrap.wrap(line, width))
     if text:
         figure.supxlabel(text, x=0.01, ha="left", color=colors.ink, fontsize=8)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pywatt.errors import ArgumentError
-from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, origin, remark, theme
+from pywatt.pictures.canvas import Theme, canvas, label_axes, legend, literal, origin, remark, theme
 from pywatt.renderers.numbers import count
 from pywatt.study.pareto import pareto_front
 from pywatt.study.row import StudyRow
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _AREAS = (40.0, 500.0)  # of the smallest and the largest bubble, in points squared
 _AREA_UNKNOWN = 60.0
+_BEYOND = 0.05  # of the axis of accuracy, below 0 and above 1: half a bubble
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class _Point:
 def accuracy_against_energy(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
     """Draws each model by its energy per sample (log) and accuracy; bubbles grow with parameters.
 
-    Error bars are one standard deviation. Models on the Pareto front are filled; the
-    front holds all that nothing else beats at both beyond the uncertainty.
+    Error bars are one standard deviation, of accuracy within 0 and 1. Models on the Pareto front
+    are filled; the front holds all that nothing else beats at both beyond the uncertainty.
 
     Raises:
         ArgumentError: where no model has both an accuracy and an energy per sample above 0.
@@ -104,11 +105,12 @@ def _draw(
 ) -> None:
     color = colors.first if on_front else colors.second
     low, high = _bar(point)
+    lowest, highest = _accuracy_bar(point)
     axes.errorbar(
         point.energy_j,
         point.accuracy,
         xerr=[[point.energy_j - low], [high - point.energy_j]],
-        yerr=point.accuracy_std,
+        yerr=[[point.accuracy - lowest], [highest - point.accuracy]],
         ecolor=colors.ink,
         elinewidth=1.0,
         capsize=2.5,
@@ -154,10 +156,10 @@ def _limits(axes: Axes, points: Sequence[_Point]) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    bottom = min(p.accuracy - p.accuracy_std for p in points)
-    top = max(p.accuracy + p.accuracy_std for p in points)
+    bottoms, tops = zip(*map(_accuracy_bar, points), strict=True)
+    bottom, top = min(bottoms), max(tops)
     room = 0.15 * max(top - bottom, 0.01)
-    axes.set_ylim(bottom - room, top + room)
+    axes.set_ylim(max(bottom - room, -_BEYOND), min(top + room, 1.0 + _BEYOND))
 
 
 def _explain(
@@ -230,7 +232,7 @@ def _list_names(axes: Axes, colors: Theme, key: Sequence[str]) -> None:
     assert above is not None
     axes.add_artist(above)
     bottom = above.get_window_extent().transformed(axes.transAxes.inverted()).y0
-    handles = [Line2D([], [], linestyle="", label=name) for name in key]
+    handles = [Line2D([], [], linestyle="", label=literal(name)) for name in key]
     options = {"handlelength": 0.0, "handletextpad": 0.0, "labelspacing": 0.3}
     legend(axes, colors, handles=handles, top=bottom, **options)
 
@@ -253,9 +255,8 @@ def _written(
 
     lines = [line.get_data() for line in axes.lines[:1]]
     for point in points:
-        low, high = point.accuracy - point.accuracy_std, point.accuracy + point.accuracy_std
         lines.append((_bar(point), (point.accuracy, point.accuracy)))
-        lines.append(((point.energy_j, point.energy_j), (low, high)))
+        lines.append(((point.energy_j, point.energy_j), _accuracy_bar(point)))
     # Areas are in points, 72 an inch.
     radii = [math.sqrt(area_of(p.parameters)) / 2.0 * figure.dpi / 72.0 for p in points]
     energies_j = [point.energy_j for point in points]
@@ -264,7 +265,7 @@ def _written(
         axes,
         energies_j,
         accuracies,
-        list(texts),
+        list(map(literal, texts)),
         x_scatter=energies_j,
         y_scatter=accuracies,
         scatter_sizes=radii,
@@ -292,3 +293,9 @@ def _bar(point: _Point) -> tuple[float, float]:
     """The ends of a point's error bar of energy, of which a log scale shows no more than this."""
     low_j = max(point.energy_j - point.energy_j_std, point.energy_j / 10.0)
     return low_j, point.energy_j + point.energy_j_std
+
+
+def _accuracy_bar(point: _Point) -> tuple[float, float]:
+    """The ends of a point's error bar of accuracy, which is a share."""
+    low, high = point.accuracy - point.accuracy_std, point.accuracy + point.accuracy_std
+    return max(low, 0.0), min(high, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pywatt.pictures.canvas import Theme, canvas, label_axes, remark, theme
+from pywatt.pictures.canvas import Theme, canvas, label_axes, literal, remark, theme
 from pywatt.study.ranking import UNITS_J, Choice, Ranking
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def rank_stability(ranked: Ranking, *, dark: bool = False) -> Figure:
                 color=_on(palette(norm(rank))),
                 fontsize=9,
             )
-    axes.set_yticks(range(len(standings)), [standing.name for standing in standings])
+    axes.set_yticks(range(len(standings)), [literal(standing.name) for standing in standings])
     axes.set_xticks(range(len(columns)), [f"{choice.alpha:g}" for choice in columns])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
