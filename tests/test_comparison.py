@@ -10,6 +10,7 @@ from pywatt import cli
 from pywatt.comparison.significance import as_z, of_many
 from pywatt.errors import ArgumentError, FileFormatError, PywattError
 from pywatt.renderers.comparison import render
+from pywatt.training.result import TrainingProfile
 
 
 def run(energy_j, std=0.5, **changes):
@@ -92,6 +93,26 @@ def test_what_is_not_known_stays_unknown():
     assert [change.difference_j, change.difference_j_std, change.relative, change.z] == [None] * 4
     assert compared.outside.change().difference_j is None
     assert "n/a" in render(compared)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_not_known(wrong):
+    for bad in (run(wrong), run(50.0, wrong)):
+        for sides in ((run(50.0), bad), (bad, run(50.0)), (run(50.0), [bad])):
+            with pytest.raises(PywattError, match="cannot be judged"):
+                pywatt.compare(*sides).regressions(0.05)
+    for sides in ((run(50.0), [run(50.0), run(wrong)]), ([run(wrong), run(50.0)], run(50.0))):
+        with pytest.raises(PywattError, match="cannot be judged"):
+            pywatt.compare(*sides).regressions(0.05)
+    assert pywatt.compare(run(50.0), run(wrong)).total.energies[1].energy_j is None
+
+
+@pytest.mark.parametrize("wrong", [5, None, [None], [run(50.0), 5], TrainingProfile])
+def test_what_is_no_side_is_refused(wrong):
+    if wrong is TrainingProfile:
+        wrong = object.__new__(TrainingProfile)
+    with pytest.raises(ArgumentError, match=r"takes what pywatt\.profile gives, .*, not \w+$"):
+        pywatt.compare(run(50.0), wrong)
 
 
 def test_equal_and_exact_energies():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 from pywatt.comparison.result import Comparison, Energy, Per, Row, Side
 from pywatt.errors import ArgumentError
@@ -38,7 +39,8 @@ def compare(*sides: Given | Sequence[Given], run_spread: float | None = None) ->
             the sides with several, if there are any; else only what the measurement itself knows.
 
     Raises:
-        ArgumentError: for fewer than two, and for measured beside estimated energies.
+        ArgumentError: for fewer than two, for what is no side, and for measured beside estimated
+            energies.
         FileFormatError: for a file that is no profile.
         OSError: where a file cannot be read.
     """
@@ -78,7 +80,10 @@ def compare(*sides: Given | Sequence[Given], run_spread: float | None = None) ->
 
 
 def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
-    runs = [given] if isinstance(given, Profile | str | os.PathLike) else list(given)
+    if isinstance(given, Profile | str | os.PathLike) or not isinstance(given, Iterable):
+        runs = [given]
+    else:
+        runs = list(given)
     if not runs:
         raise ArgumentError("a side of the comparison is an empty list: give a profile or more")
     names, profiles = [], []
@@ -86,9 +91,14 @@ def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
         if isinstance(run, Profile):
             names.append(run.model)
             profiles.append(run)
-        else:
+        elif isinstance(run, str | os.PathLike):
             names.append(os.fspath(run))
             profiles.append(load(run))
+        else:
+            raise ArgumentError(
+                "a comparison takes what pywatt.profile gives, files that its save wrote, or lists "
+                f"of either, not {type(run).__name__}"
+            )
     return ", ".join(dict.fromkeys(names)), profiles
 
 
@@ -121,8 +131,8 @@ def _by_key(run: Profile) -> Mapping[tuple[str, bool], LayerEnergy]:
 
 def _mean(runs: Sequence[Profile], per: Per, figures: Sequence[_Figure]) -> Energy:
     units = [float(run.samples or 1) if per == "sample" else 1.0 for run in runs]
-    energies = [j / unit for (j, _), unit in zip(figures, units, strict=True) if j is not None]
-    stds = [std / unit for (_, std), unit in zip(figures, units, strict=True) if std is not None]
+    energies = [j / unit for (j, _), unit in zip(figures, units, strict=True) if _is_known(j)]
+    stds = [std / unit for (_, std), unit in zip(figures, units, strict=True) if _is_known(std)]
     if len(energies) < len(runs):
         return Energy(None, None)
     mean = math.fsum(energies) / len(energies)
@@ -134,6 +144,11 @@ def _mean(runs: Sequence[Profile], per: Per, figures: Sequence[_Figure]) -> Ener
     if own is not None and own >= spread:
         return Energy(mean, own)
     return Energy(mean, spread, len(runs) - 1.0)
+
+
+def _is_known(number: float | None) -> TypeGuard[float]:
+    """Nothing can be judged by what is not finite: a NaN is above no limit."""
+    return number is not None and math.isfinite(number)
 
 
 def _spread(
