@@ -75,7 +75,7 @@ def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
         closure_std=None if closure is None else closure.factor_std,
         notes=tuple(dict.fromkeys(_notes(recording, shared, figures, layers))),
         estimated=any(source.info.estimated for source in sources),
-        environment=environment(hooks),
+        environment=environment(hooks, date_now()),
         device_states=recording.device_states,
     )
 
@@ -213,10 +213,15 @@ def _notes(
     yield from filter(None, (recording.units.note, recording.accuracy.note))
 
 
-def environment(hooks: ModuleHooks) -> dict[str, str]:
+def date_now() -> str:
+    """Date and time, as results tell them."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def environment(hooks: ModuleHooks, date: str) -> dict[str, str]:
     """Versions, devices and date of a run."""
     found = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": date,
         "pywatt": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),

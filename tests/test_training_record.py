@@ -77,6 +77,7 @@ def test_a_real_ctrl_c_in_the_users_own_loop(tmp_path):
     written = pywatt.TrainingProfile.load(path)
     assert written == p.result()
     assert written.sessions[0].ended == "KeyboardInterrupt"
+    assert written.environment["date"] == written.sessions[0].date
     assert written.energy_j == pytest.approx(3 * STEP_J, rel=0.005)
 
 

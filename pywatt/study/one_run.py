@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from pywatt import _core
+from pywatt.assembly import date_now
 from pywatt.errors import StudyError
 from pywatt.loader_run import REPEAT_SHARE, profile
 from pywatt.monitor import DEFAULT_RATE_HZ
@@ -91,7 +91,7 @@ def perform(
     gc.collect()  # the next model finds the memory free
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
         torch.cuda.empty_cache()
-    return replace(found, date=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    return replace(found, date=date_now())
 
 
 def _found(

@@ -90,7 +90,7 @@ def assemble(
         closure_std=None if closure is None else closure.factor_std,
         notes=tuple(dict.fromkeys(notes)),
         estimated=any(source.info.estimated for source in ledger.sources.values()),
-        environment=environment(hooks),
+        environment=environment(hooks, date),
     )
 
 

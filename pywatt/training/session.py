@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.arguments import check_count
+from pywatt.assembly import date_now
 from pywatt.attribution import METHODS, Method
 from pywatt.batches import samples_in
 from pywatt.errors import ArgumentError, PywattError
@@ -119,7 +119,7 @@ class TrainingProfiler:
         self._segments.ledger.add_notes(selection.notes)
         self._record = None if record is None else Record(record, entries[0].type)
         self._before = () if self._record is None else self._record.earlier
-        self._date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._date = date_now()
         self._epochs: list[EpochTally] = []
         self._steps = Steps(self._clock)
         self._begun = False
