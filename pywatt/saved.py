@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import os
+import secrets
 import types
 import typing
 import zlib
@@ -57,7 +58,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         target.write_bytes(content)
         return
     target = target.resolve()  # so that a link stays a link
-    temporary = target.with_name(f".pywatt-{os.urandom(8).hex()}.tmp")
+    temporary = target.with_name(f".pywatt-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(content)

@@ -8,10 +8,9 @@
 
 #include "pywatt/spans.hpp"
 
-/// A context manager that holds the spans `names` open, each inside the one before it; nothing where
-/// any thread has a span open already. It is a plain CPython type: a loop that
-/// works for milliseconds has thrown pybind11's call machinery out of the caches by the next time, and waits
-/// for it.
+/// A context manager that holds the spans `names` open, each inside the one before it; nothing where any
+/// thread has a span open already. It is a plain CPython type: a loop that works for milliseconds has thrown
+/// pybind11's call machinery out of the caches by the next time, and waits for it.
 pybind11::object make_span_guard(std::shared_ptr<pywatt::SpanRecorder> recorder,
                                  std::vector<std::uint32_t> names);
 

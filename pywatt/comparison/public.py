@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
@@ -135,12 +136,11 @@ def _mean(runs: Sequence[Profile], per: Per, figures: Sequence[_Figure]) -> Ener
     stds = [std / unit for (_, std), unit in zip(figures, units, strict=True) if _is_known(std)]
     if len(energies) < len(runs):
         return Energy(None, None)
-    mean = math.fsum(energies) / len(energies)
+    mean = statistics.fmean(energies)
     own = math.hypot(*stds) / len(runs) if len(stds) == len(runs) else None
     if len(runs) == 1:
         return Energy(mean, own)
-    squares = math.fsum((energy_j - mean) ** 2 for energy_j in energies)
-    spread = math.sqrt(squares / (len(runs) - 1) / len(runs))
+    spread = statistics.stdev(energies) / math.sqrt(len(runs))
     if own is not None and own >= spread:
         return Energy(mean, own)
     return Energy(mean, spread, len(runs) - 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -231,22 +232,18 @@ def _signed(tau: float) -> str:
 
 def _footprint(models: Sequence[ModelResult], factors: Factors) -> list[Column]:
     columns: list[Column] = []
-    trainings = [model.row.train_energy_j for model in models]
-    for title, of in (
-        ("Training", trainings),
-        ("1 M samples", [_million(model.row.sample_energy_j) for model in models]),
+    for title, of, marked in (
+        ("Training", [m.row.train_energy_j for m in models], partial(_of_training, models)),
+        ("1 M samples", [_million(m.row.sample_energy_j) for m in models], list[str]),
     ):
-        found: list[Column] = []
         if factors.kg_per_kwh is not None:
             kilograms = [None if j is None else factors.emissions_kg(j) for j in of]
-            found.append((f"{title}, CO2e", [_quantity(_times(kg, 1e3), "g") for kg in kilograms]))
+            texts = [_quantity(_times(kg, 1e3), "g") for kg in kilograms]
+            columns.append((f"{title}, CO2e", marked(texts)))
         if factors.price_per_kwh is not None:
             prices = [None if j is None else factors.cost(j) for j in of]
             texts = [NOT_AVAILABLE if price is None else f"{price:.4g}" for price in prices]
-            found.append((f"{title}, cost", texts))
-        if of is trainings:
-            found = [(name, _of_training(models, texts)) for name, texts in found]
-        columns += found
+            columns.append((f"{title}, cost", marked(texts)))
     return columns
 
 

@@ -123,7 +123,7 @@ class Owners:
     def _mark(self, output: Any) -> None:
         seen: set[Any] = set()
         inside: list[tuple[int, Any]] = []
-        before: list[Any] = []
+        before: list[tuple[int, Any]] = []
         made_by = (tensor.grad_fn for tensor in tensors_in(output))
         pending = [node for node in made_by if node is not None]
         while pending:
@@ -135,7 +135,7 @@ class Owners:
             if number >= 1 << 63:  # the gradient of a leaf, which is added up at once
                 continue
             if number < self._first:
-                before.append(node)
+                before.append((number, node))
                 continue
             inside.append((number, node))
             pending += [source for source, _ in node.next_functions if source is not None]
@@ -148,8 +148,8 @@ class Owners:
             if call != owner:
                 owner = call
                 node.register_prehook(partial(self._mark_reached, self._step, self._steps(call)))
-        for node in before:  # of an earlier call in this step, or of none
-            steps = self._steps(self._call_of(node._sequence_nr()))
+        for number, node in before:  # of an earlier call in this step, or of none
+            steps = self._steps(self._call_of(number))
             node.register_prehook(partial(self._mark_reached, self._step, steps))
 
     def _call_of(self, number: int) -> int:

@@ -34,7 +34,7 @@ class Record:
             raise ArgumentError(
                 f"record is {str(path)!r}, but {self._path.parent} is no folder: make it first"
             )
-        if self._path.exists():
+        if self._known is not None:
             if not self._path.is_file():
                 raise ArgumentError(
                     f"record is {str(path)!r}, which is no file: give a file's path"

@@ -74,7 +74,8 @@ class TrainingReplay(Replay):
             advance: told how many seconds of the budget have gone since.
         """
         sources = ledger.sources.values()
-        trees = [Tree.of(source, [e.name for e in entries], scale) for source in sources]
+        names = [entry.name for entry in entries]
+        trees = [Tree.of(source, names, scale, ledger.left_out) for source in sources]
         longest = max(trees, key=lambda tree: float(np.sum(tree.times.time_s)))
         time_s, self_time_s = times_of(longest)
         return cls(

@@ -57,7 +57,7 @@ class Tree:
         source: CallSum,
         names: Sequence[str],
         steps_scale: float,
-        left_out: Collection[str] = (),
+        left_out: Collection[str],
     ) -> Tree:
         """Build it.
 
