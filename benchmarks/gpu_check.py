@@ -18,11 +18,11 @@ from gpu_layers import Comparison, Setting
 from torch import nn
 
 import pywatt
-from pywatt import nvml
 from pywatt.errors import PywattError
-from pywatt.probe import Probe, probe
+from pywatt.metering.probe import Probe, probe
 from pywatt.renderers.probe import render
-from pywatt.sensors import OpenSensor, select
+from pywatt.sensors import nvml
+from pywatt.sensors.discovery import OpenSensor, select
 
 DEVICE = "cuda:0"
 SHOWN_LAYERS = 5

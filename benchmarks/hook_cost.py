@@ -9,7 +9,7 @@ from comparison import Row, Target, check, interleaved, show_s, timed
 from torch import nn
 
 from pywatt import _core
-from pywatt.hooks import ModuleHooks
+from pywatt.model.hooks import ModuleHooks
 
 
 class Empty(nn.Module):

@@ -15,7 +15,7 @@ import pynvml
 from comparison import Row, Target, check, show_s
 
 from pywatt import Monitor, _core
-from pywatt.sensors import OpenSensor
+from pywatt.sensors.discovery import OpenSensor
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from simulated_nvml import SimulatedNvml

@@ -11,8 +11,8 @@ from comparison import Row, Target, check, interleaved, median_ratio, show_s, ti
 
 from pywatt import Trace
 from pywatt.attribution import attribute
-from pywatt.attribution.source import Source
-from pywatt.spans import BLOCK_SPANS, CallPaths, SpanBlock, Spans
+from pywatt.metering.source import Source
+from pywatt.spans.columns import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 LAYERS = 99
 

@@ -17,9 +17,9 @@ from comparison import Row, Target, check, show_s
 from torch import nn
 
 import pywatt
-from pywatt.monitor import Monitor
-from pywatt.sensors import select
-from pywatt.training.session import enough_hz
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import select
+from pywatt.training.profiler import enough_hz
 
 # The first steps are left out: in them more is traced, once in a training.
 FIRST_STEPS = 10

@@ -16,28 +16,30 @@ from pywatt.errors import (
     SensorError,
     StudyError,
 )
-from pywatt.footprint import cost, emissions
-from pywatt.score import netscore, penalized_score, sam, sapi
-from pywatt.sensors import SensorInfo, estimated_cpu, sensors
-from pywatt.spans import Span
+from pywatt.scores.footprint import cost, emissions
+from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
+from pywatt.sensors.discovery import SensorInfo, estimated_cpu, sensors
+from pywatt.spans.columns import Span
 
 if TYPE_CHECKING:
-    from pywatt.attribution.public import Attribution, attribute, characterize
+    from pywatt.attribution.api import Attribution, attribute, characterize
     from pywatt.attribution.result import SpanEnergy
-    from pywatt.attribution.sensor_model import SensorModel
     from pywatt.calls import CallEnergy, CallWindow, measure_call
-    from pywatt.comparison.public import compare
+    from pywatt.comparison.compare import compare
     from pywatt.comparison.result import Comparison
-    from pywatt.loader_run import profile
-    from pywatt.measurement import Measurement, measure
-    from pywatt.monitor import Monitor
-    from pywatt.profiler import Profiler
-    from pywatt.results import LayerEnergy, Profile
-    from pywatt.saved import load
-    from pywatt.study.pareto import pareto_front
-    from pywatt.study.public import Study
-    from pywatt.trace import Quality, Trace
+    from pywatt.measurement.measure import Measurement, measure
+    from pywatt.metering.sensor_model import SensorModel
+    from pywatt.profiling.profile import profile
+    from pywatt.profiling.profiler import Profiler
+    from pywatt.profiling.result import LayerEnergy, Profile
+    from pywatt.sampling.monitor import Monitor
+    from pywatt.sampling.trace import Quality, Trace
+    from pywatt.scores.pareto import pareto_front
+    from pywatt.spans.windows import window
+    from pywatt.study.api import Study
+    from pywatt.support.files import load
     from pywatt.training.loop import profile_training
+    from pywatt.training.profiler import TrainingProfiler
     from pywatt.training.result import (
         EpochEnergy,
         Extrapolation,
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
         TrainingProfile,
         TrainingSession,
     )
-    from pywatt.training.session import TrainingProfiler
-    from pywatt.windows import window
 
 __all__ = [
     "ArgumentError",
@@ -108,28 +108,28 @@ __all__ = [
 
 # What needs torch, or takes a while, is imported when it is asked for.
 _LATER = {
-    "Attribution": "pywatt.attribution.public",
-    "attribute": "pywatt.attribution.public",
-    "characterize": "pywatt.attribution.public",
+    "Attribution": "pywatt.attribution.api",
+    "attribute": "pywatt.attribution.api",
+    "characterize": "pywatt.attribution.api",
     "SpanEnergy": "pywatt.attribution.result",
-    "SensorModel": "pywatt.attribution.sensor_model",
+    "SensorModel": "pywatt.metering.sensor_model",
     "CallEnergy": "pywatt.calls",
     "CallWindow": "pywatt.calls",
     "measure_call": "pywatt.calls",
-    "compare": "pywatt.comparison.public",
+    "compare": "pywatt.comparison.compare",
     "Comparison": "pywatt.comparison.result",
-    "profile": "pywatt.loader_run",
-    "Measurement": "pywatt.measurement",
-    "measure": "pywatt.measurement",
-    "Monitor": "pywatt.monitor",
-    "Profiler": "pywatt.profiler",
-    "LayerEnergy": "pywatt.results",
-    "Profile": "pywatt.results",
-    "load": "pywatt.saved",
-    "pareto_front": "pywatt.study.pareto",
-    "Study": "pywatt.study.public",
-    "Quality": "pywatt.trace",
-    "Trace": "pywatt.trace",
+    "profile": "pywatt.profiling.profile",
+    "Measurement": "pywatt.measurement.measure",
+    "measure": "pywatt.measurement.measure",
+    "Monitor": "pywatt.sampling.monitor",
+    "Profiler": "pywatt.profiling.profiler",
+    "LayerEnergy": "pywatt.profiling.result",
+    "Profile": "pywatt.profiling.result",
+    "load": "pywatt.support.files",
+    "pareto_front": "pywatt.scores.pareto",
+    "Study": "pywatt.study.api",
+    "Quality": "pywatt.sampling.trace",
+    "Trace": "pywatt.sampling.trace",
     "profile_training": "pywatt.training.loop",
     "EpochEnergy": "pywatt.training.result",
     "Extrapolation": "pywatt.training.result",
@@ -137,8 +137,8 @@ _LATER = {
     "PhaseEnergy": "pywatt.training.result",
     "TrainingProfile": "pywatt.training.result",
     "TrainingSession": "pywatt.training.result",
-    "TrainingProfiler": "pywatt.training.session",
-    "window": "pywatt.windows",
+    "TrainingProfiler": "pywatt.training.profiler",
+    "window": "pywatt.spans.columns.windows",
 }
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pywatt.spans import CallPaths, SpanBlock, Spans
-from pywatt.trace import Trace
+from pywatt.sampling.trace import Trace
+from pywatt.spans.columns import CallPaths, SpanBlock, Spans
 
 IDLE_W = 60.0
 

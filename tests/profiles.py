@@ -1,8 +1,8 @@
 """Profiles with known figures, for the tests of what reads them."""
 
-from pywatt.results import LayerEnergy, Profile
-from pywatt.sensors import SensorInfo
-from pywatt.trace import Quality, Trace
+from pywatt.profiling.result import LayerEnergy, Profile
+from pywatt.sampling.trace import Quality, Trace
+from pywatt.sensors.discovery import SensorInfo
 
 GPU = SensorInfo("nvml:0", domain="gpu", device="cuda:0")
 CPU = SensorInfo("cpu:estimated", device="cpu", estimated=True)

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 import pywatt
 from pywatt import Span, Trace
-from pywatt.spans import Spans
+from pywatt.spans.columns import Spans
 
 EIGHT_W = np.array([400.0, 120.0, 250.0, 310.0, 180.0, 350.0, 150.0, 280.0])
 EIGHT_S = np.array([6.1, 6.2, 4.4, 3.0, 1.5, 3.6, 3.7, 1.5]) * 1e-3  # passes of 30 ms

@@ -6,20 +6,14 @@ import numpy as np
 import pytest
 
 from pywatt.attribution import attribute, overlap
-from pywatt.attribution import time as by_time
-from pywatt.attribution.case import Case, typical_self_time_s
+from pywatt.attribution import by_time as by_time
+from pywatt.attribution.problem import Case, typical_self_time_s
 from pywatt.attribution.result import PathTimes, SpanEnergy, WindowEnergy, fold_by_name
-from pywatt.attribution.source import (
-    Source,
-    energy_by_sensor,
-    sources_of,
-    total_energy,
-    window_energy,
-)
 from pywatt.errors import AttributionError
-from pywatt.sensors import SensorInfo
-from pywatt.spans import CallPaths, Span, SpanBlock, Spans
-from pywatt.trace import Trace
+from pywatt.metering.source import Source, energy_by_sensor, sources_of, total_energy, window_energy
+from pywatt.sampling.trace import Trace
+from pywatt.sensors.discovery import SensorInfo
+from pywatt.spans.columns import CallPaths, Span, SpanBlock, Spans
 
 # 100 W for 10 s.
 CONSTANT = Trace(time_s=np.arange(11.0), power_w=np.full(11, 100.0))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_slow_meters import IDLE_W, Load, meter, pattern
 
-from pywatt.attribution.beat import beats
-from pywatt.attribution.source import Source, caveats, window_energy
+from pywatt.metering.aliasing import beats
+from pywatt.metering.source import Source, caveats, window_energy
 
 SEEDS = range(3)
 

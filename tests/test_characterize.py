@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from boxcar_meter import IDLE_W, Load, Meter, phases, real_trace, spans_in_columns
 
-from pywatt.attribution.exposure import Exposure
-from pywatt.attribution.sensor_model import characterize
-from pywatt.spans import Span, Spans
-from pywatt.trace import Trace
+from pywatt.metering.exposure import Exposure
+from pywatt.metering.sensor_model import characterize
+from pywatt.sampling.trace import Trace
+from pywatt.spans.columns import Span, Spans
 
 SEEDS = range(5)
 

@@ -15,7 +15,7 @@ import pytest
 import simulated_nvml
 
 from pywatt import cli
-from pywatt.renderers.encoding import encodable
+from pywatt.support.display import encodable
 
 PYWATT = [sys.executable, "-m", "pywatt"]
 RUN = [*PYWATT, "run", "--"]

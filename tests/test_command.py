@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pywatt import command
+from pywatt.command import process as command
 
 ASKS = "from pywatt.command import _in_foreground; print(_in_foreground())"
 

@@ -7,8 +7,8 @@ import pytest
 from simulated_cuda import Ran, SimulatedCuda
 
 import pywatt
-from pywatt import cuda_clock
-from pywatt.cuda_clock import BACKLOG, CudaTimeline
+from pywatt.model import cuda_timeline as cuda_clock
+from pywatt.model.cuda_timeline import BACKLOG, CudaTimeline
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from torch import nn
 
 import pywatt
 from pywatt import _core
-from pywatt.assembly import assemble
-from pywatt.batches import Accuracy, Units
-from pywatt.cuda_clock import CudaTimeline
-from pywatt.hooks import ModuleHooks
-from pywatt.monitor import Monitor
-from pywatt.recording import Recording, share
-from pywatt.results import LayerEnergy, Profile
-from pywatt.sensors import OpenSensor
+from pywatt.model.batch import Accuracy, Units
+from pywatt.model.cuda_timeline import CudaTimeline
+from pywatt.model.hooks import ModuleHooks
+from pywatt.profiling.assembly import assemble
+from pywatt.profiling.result import LayerEnergy, Profile
+from pywatt.profiling.segment import Recording, share
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import OpenSensor
 
 
 class Machine:

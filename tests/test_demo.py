@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pywatt
-from pywatt import demo
+from pywatt.demos import profile as demo
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from profiles import profile as made_profile
 
 import pywatt
-from pywatt.device_state import PATIENCE_S, DeviceState, device_states, moves
+from pywatt.sensors.device_state import PATIENCE_S, DeviceState, device_states, moves
 
 CAPPED = pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonGpuIdle
 

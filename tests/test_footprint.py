@@ -3,7 +3,7 @@ import math
 import pytest
 
 from pywatt.errors import ArgumentError
-from pywatt.footprint import cost, emissions
+from pywatt.scores.footprint import cost, emissions
 
 
 def test_emissions_and_cost_are_kwh_times_the_factors():

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import pywatt
-from pywatt import _core, nvml
-from pywatt.hooks import ModuleHooks
+from pywatt import _core
+from pywatt.model.hooks import ModuleHooks
+from pywatt.sensors import nvml
 
 pytestmark = [
     pytest.mark.gpu,

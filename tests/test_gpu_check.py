@@ -36,7 +36,7 @@ def test_without_a_gpu_it_says_so_and_claims_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_the_block_it_writes(gpu_check):
-    from pywatt.sensors import select
+    from pywatt.sensors.discovery import select
 
     (sensor,) = select("cpu:estimated").sensors
     setting = gpu_check.Setting(

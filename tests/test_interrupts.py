@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import pywatt
-from pywatt import windows
-from pywatt.interrupts import uninterrupted
+from pywatt.spans import windows
+from pywatt.support.signals import uninterrupted
 
 PACKAGE = str(Path(pywatt.__file__).parent)
 POINTS = 200  # spread over all lines: every one of them held when this was written

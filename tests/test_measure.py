@@ -7,7 +7,7 @@ import pytest
 
 import pywatt
 from pywatt import ArgumentError, ScriptedClock, ScriptedSensor
-from pywatt.measurement import Measurement
+from pywatt.measurement.measure import Measurement
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from simulated_model import IDLE_W, FollowedClock, Kernel
 
 import pywatt
-from pywatt import windows
 from pywatt.calls.energies import durations
 from pywatt.renderers.call import render
-from pywatt.replay.blocks import Block
+from pywatt.repetition.blocks import Block
+from pywatt.spans import windows
 
 SENSORS = {
     "100/25 and counter": {"update_period_s": 0.1, "window_s": 0.025},

@@ -8,7 +8,7 @@ import pytest
 
 import pywatt
 from pywatt import Monitor, ScriptedClock, ScriptedSensor
-from pywatt.sensors import OpenSensor
+from pywatt.sensors.discovery import OpenSensor
 
 
 def monitor(*sensors, **options):

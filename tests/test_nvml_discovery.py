@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from simulated_nvml import library_path
 
-from pywatt import nvml
 from pywatt.errors import NvmlError, SensorError
-from pywatt.nvml import MIG_NOTE, NvmlDevice, device_of_torch, visible_devices
+from pywatt.sensors import nvml
+from pywatt.sensors.nvml import MIG_NOTE, NvmlDevice, device_of_torch, visible_devices
 
 
 def card(index, *, bus=None, name="H100", mig=(), uuid=None):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywatt.errors import ArgumentError
-from pywatt.study.pareto import dominators, pareto_front
+from pywatt.scores.pareto import dominators, pareto_front
 
 ACCURACIES = [0.80, 0.90, 0.85, 0.95]
 ENERGIES_J = [1.0, 2.0, 3.0, 4.0]

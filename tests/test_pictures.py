@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.transforms import Bbox
 
-from pywatt import pictures
 from pywatt.errors import ArgumentError
-from pywatt.pictures.canvas import DARK, LIGHT
+from pywatt.study import pictures
+from pywatt.study.pictures.canvas import DARK, LIGHT
 from pywatt.study.ranking import ranking
 from pywatt.study.row import StudyRow
 

@@ -11,10 +11,10 @@ import pytest
 
 from pywatt import ScriptedClock, ScriptedSensor, _core
 from pywatt.errors import SensorError
-from pywatt.loads import load_of
-from pywatt.probe import LONGEST_S, SHORTEST_S, WARM_UP_S, by_device, phases_s, probe
+from pywatt.metering.loads import load_of
+from pywatt.metering.probe import LONGEST_S, SHORTEST_S, WARM_UP_S, by_device, phases_s, probe
 from pywatt.renderers.probe import render
-from pywatt.sensors import OpenSensor, discover
+from pywatt.sensors.discovery import OpenSensor, discover
 
 ON_W, OFF_W = 300.0, 80.0
 STEP_S = 0.001

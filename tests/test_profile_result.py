@@ -11,7 +11,7 @@ import pytest
 from profiles import CPU, GPU, layer, profile
 
 from pywatt.errors import FileFormatError
-from pywatt.saved import from_json, load, to_json
+from pywatt.support.files import from_json, load, to_json
 
 
 def test_derived_numbers():

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from pywatt.errors import ArgumentError
-from pywatt.score import netscore, penalized_score, sam, sapi
+from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
 from pywatt.study.ranking import DEFAULT, Choice, ranking
 from pywatt.study.row import StudyRow
 

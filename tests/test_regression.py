@@ -9,14 +9,14 @@ from boxcar_meter import IDLE_W, Load, Meter, phases, real_trace, spans_in_colum
 from threadpoolctl import threadpool_limits
 
 from pywatt.attribution import regression
-from pywatt.attribution.power_fit import fit_powers
+from pywatt.attribution.regression_fit import fit_powers
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
-from pywatt.attribution.sensor_model import SensorModel, characterize
-from pywatt.attribution.source import Source, window_energy
-from pywatt.attribution.update_lattice import update_lattice
 from pywatt.errors import AttributionError
-from pywatt.spans import Span, SpanBlock, Spans
-from pywatt.trace import Trace
+from pywatt.metering.sensor_model import SensorModel, characterize
+from pywatt.metering.source import Source, window_energy
+from pywatt.metering.updates import update_lattice
+from pywatt.sampling.trace import Trace
+from pywatt.spans.columns import Span, SpanBlock, Spans
 
 EIGHT_W = np.array([400.0, 120.0, 250.0, 310.0, 180.0, 350.0, 150.0, 280.0])
 EIGHT_S = np.array([6.1, 6.2, 4.4, 3.0, 1.5, 3.6, 3.7, 1.5]) * 1e-3  # passes of 30 ms

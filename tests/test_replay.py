@@ -19,19 +19,19 @@ from torch import nn
 import pywatt
 from pywatt import _core
 from pywatt.attribution.result import PathTimes, WindowEnergy
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.modules import module_entries
-from pywatt.replay.blocks import Block, Readings
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.model.modules import module_entries
+from pywatt.model.reachable_state import copy_tensors
+from pywatt.repetition.blocks import Block, Readings
+from pywatt.repetition.drift import fit_levels
+from pywatt.repetition.rounds import combine, next_round
+from pywatt.repetition.solve import BlockEnergies, solve
+from pywatt.repetition.timing import NotRepeatable
 from pywatt.replay.calls import Intercept, Repeater
-from pywatt.replay.closing import close
-from pywatt.replay.drift import fit_levels
-from pywatt.replay.energies import BlockEnergies, solve
-from pywatt.replay.equal import work_of
-from pywatt.replay.repeat import NotRepeatable
-from pywatt.replay.rounds import combine, next_round
-from pywatt.replay.state import copy_tensors
-from pywatt.replay.told import NameEnergies
-from pywatt.spans import CallPaths
+from pywatt.replay.closure import close
+from pywatt.replay.path_estimate import NameEnergies
+from pywatt.replay.same_work import work_of
+from pywatt.spans.columns import CallPaths
 
 IDLE_W = 60.0
 

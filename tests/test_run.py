@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pywatt.run import PEAK_INTERVAL_S, evaluate
-from pywatt.sensors import SensorInfo
-from pywatt.trace import Quality, Trace
+from pywatt.command.run import PEAK_INTERVAL_S, evaluate
+from pywatt.sampling.trace import Quality, Trace
+from pywatt.sensors.discovery import SensorInfo
 
 METER = SensorInfo("rapl:package-0", kind="counter", device="cpu", update_period_s=0.0)
 ESTIMATE = SensorInfo(

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from pywatt.errors import PywattError, ScoreDomainError
-from pywatt.score import netscore, penalized_score, sam, sapi
+from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
 

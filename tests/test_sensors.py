@@ -6,8 +6,8 @@ from simulated_nvml import SimulatedNvml
 import pywatt
 from pywatt import ArgumentError, NvmlError, ScriptedClock, SensorError
 from pywatt._core import NvmlSensor
-from pywatt.nvml import MIG_NOTE
-from pywatt.sensors import discover, estimated_cpu, select
+from pywatt.sensors.discovery import discover, estimated_cpu, select
+from pywatt.sensors.nvml import MIG_NOTE
 
 COUNTER_RANGE_UJ = 1 << 40
 GPU_IS_LOST = 15
@@ -266,7 +266,7 @@ def test_a_card_that_cannot_even_be_asked_is_told(gpus, tmp_path, function):
 def test_a_named_cpu_without_a_meter_is_estimated_beside_a_gpu(gpus, tmp_path, monkeypatch):
     gpus.reset(2)
     second = SimpleNamespace(name="simulated", uuid="00000000-0000-0000-0000-000000000001")
-    monkeypatch.setattr("pywatt.nvml._torch_properties", lambda index: second)
+    monkeypatch.setattr("pywatt.sensors.nvml._torch_properties", lambda index: second)
     chosen = select("auto", devices=["cpu", "cuda:0"], sys_root=str(tmp_path))
     assert {(s.core.name, s.device) for s in chosen.sensors} == {
         ("nvml:1", "cuda:0"),

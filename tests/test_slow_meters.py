@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pywatt.attribution.source import Source, window_energy
-from pywatt.sensors import SensorInfo
-from pywatt.trace import Quality, Trace
+from pywatt.metering.source import Source, window_energy
+from pywatt.sampling.trace import Quality, Trace
+from pywatt.sensors.discovery import SensorInfo
 
 POLL_S = 0.001
 IDLE_W = 60.0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pywatt import ArgumentError, ScriptedClock, _core
-from pywatt.spans import BLOCK_SPANS, CallPaths, RecordedSpans, Span, Spans
+from pywatt.spans.columns import BLOCK_SPANS, CallPaths, RecordedSpans, Span, Spans
 
 
 @pytest.fixture

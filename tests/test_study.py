@@ -19,11 +19,11 @@ import pywatt
 from pywatt import cli
 from pywatt.calls.named import function_named
 from pywatt.errors import StudyError
-from pywatt.footprint import Factors
 from pywatt.renderers.study import render
 from pywatt.renderers.study_files import to_csv
+from pywatt.scores.footprint import Factors
+from pywatt.study.api import MOST_DEATHS, table_of
 from pywatt.study.claims import claimant
-from pywatt.study.public import MOST_DEATHS, table_of
 
 HEAD = 'name = "timed"\ndata = "timed_models:loaders"\nrate_hz = 100\n'
 RECIPE = """

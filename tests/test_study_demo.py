@@ -6,7 +6,7 @@ import pytest
 
 import pywatt
 from pywatt import cli
-from pywatt.study import demo
+from pywatt.demos import study as demo
 
 pytest.importorskip("sklearn", reason="the demo's data comes with scikit-learn")
 

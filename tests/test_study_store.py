@@ -10,8 +10,8 @@ import time
 import pytest
 
 from pywatt.errors import StudyError
+from pywatt.study.api import merge, table_of
 from pywatt.study.claims import claimant, is_alive
-from pywatt.study.public import merge, table_of
 from pywatt.study.record import RunRecord
 from pywatt.study.store import SCHEMA_VERSION, Store
 

@@ -6,9 +6,9 @@ from profiles import CPU, GPU, layer, profile, trace
 
 from pywatt import renderers
 from pywatt.errors import ArgumentError
-from pywatt.renderers.numbers import Scale, count, quantity, with_std
 from pywatt.renderers.table import TableRenderer
-from pywatt.saved import from_json
+from pywatt.support.files import from_json
+from pywatt.support.quantities import Scale, count, quantity, with_std
 
 
 def table(result, width=140, **options):

@@ -14,9 +14,9 @@ from profiles import profile
 import pywatt
 from pywatt import ArgumentError, Quality, SensorInfo, Trace
 from pywatt.attribution.result import SpanEnergy, WindowEnergy
-from pywatt.monitor import Monitor
-from pywatt.sensors import OpenSensor
-from pywatt.spans import Span
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import OpenSensor
+from pywatt.spans.columns import Span
 
 ARRAYS = ("time_s", "power_w", "energy_j", "run_first_s", "run_last_s", "run_value")
 QUALITY = Quality(1000.0, 999.5, 1, 0.0021, 2, 0.004)

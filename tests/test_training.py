@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 import pywatt
 from pywatt.attribution.result import PathTimes
-from pywatt.cuda_clock import CudaTimeline
-from pywatt.sensors import select
+from pywatt.model.cuda_timeline import CudaTimeline
+from pywatt.sensors.discovery import select
 from pywatt.training.hooks import TrainingHooks
+from pywatt.training.profiler import enough_hz
 from pywatt.training.sampling import StepSampling
-from pywatt.training.session import enough_hz
 
 
 def layer(profile, name):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
 import pywatt
-from pywatt.training.relay import LATE
+from pywatt.training.rotation import LATE
 
 BATCHES = 30
 mse = nn.functional.mse_loss

@@ -4,10 +4,10 @@ import pytest
 from torch import nn
 
 import pywatt
-from pywatt.monitor import Monitor
-from pywatt.sensors import select
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import select
 from pywatt.training.hooks import TrainingHooks
-from pywatt.training.relay import SEGMENT_S, SegmentRelay
+from pywatt.training.rotation import SEGMENT_S, SegmentRelay
 
 POWER_W = 50.0
 

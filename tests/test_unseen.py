@@ -10,11 +10,11 @@ from test_slow_meters import meter, pattern
 
 import pywatt
 from pywatt import Span
-from pywatt.attribution.edge import bounded
-from pywatt.attribution.source import Source, window_energy
-from pywatt.attribution.unseen import any_power_std_w, most_power_w
-from pywatt.sensors import SensorInfo
-from pywatt.trace import Trace
+from pywatt.metering.edges import bounded
+from pywatt.metering.source import Source, window_energy
+from pywatt.metering.undersampling import any_power_std_w, most_power_w
+from pywatt.sampling.trace import Trace
+from pywatt.sensors.discovery import SensorInfo
 
 
 def trace(power_w, **sensor):

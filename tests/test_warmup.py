@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import pywatt
-from pywatt.monitor import Monitor
-from pywatt.sensors import OpenSensor
-from pywatt.warmup import LONGEST_S, STRETCH_S, warm_up
+from pywatt.profiling.warmup import LONGEST_S, STRETCH_S, warm_up
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import OpenSensor
 
 PASS_S = 0.125  # a power of two: sums are exact
 

@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from pywatt.attribution import overlap, regression, time
-from pywatt.attribution.case import Attribute, Attributed, Case
+from pywatt.attribution import by_time as time
+from pywatt.attribution import overlap, regression
+from pywatt.attribution.problem import Attribute, Attributed, Case
 from pywatt.attribution.result import PathTimes
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.attribution.source import Source, disagreement, window_energy
 from pywatt.errors import AttributionError
-from pywatt.spans import Spans
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.metering.source import Source, disagreement, window_energy
+from pywatt.spans.columns import Spans
 
 Method = Literal["auto", "overlap", "regression", "time", "replay"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution import time
-from pywatt.attribution.case import Attributed, Case
-from pywatt.attribution.lattice import is_fine, update_period_s
+from pywatt.attribution import by_time as time
+from pywatt.attribution.cutting import Shape, self_energies
+from pywatt.attribution.problem import Attributed, Case
 from pywatt.attribution.result import PathEnergies, PathTimes
-from pywatt.attribution.sharing import Shape, self_energies
-from pywatt.trace import Trace
+from pywatt.metering.energy_curve import is_fine, update_period_s
+from pywatt.sampling.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 

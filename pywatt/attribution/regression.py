@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution import time
-from pywatt.attribution.case import Attributed, Case
-from pywatt.attribution.exposure import Exposure
-from pywatt.attribution.found_powers import FoundPowers
+from pywatt.attribution import by_time as time
+from pywatt.attribution.problem import Attributed, Case
+from pywatt.attribution.regression_powers import FoundPowers
+from pywatt.attribution.regression_readings import WindowReadings
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy, fold_by_name
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.attribution.window_readings import WindowReadings
 from pywatt.errors import AttributionError
-from pywatt.spans import Spans
-from pywatt.trace import Trace
+from pywatt.metering.exposure import Exposure
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.sampling.trace import Trace
+from pywatt.spans.columns import Spans
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.spans import CallPaths, Spans
+from pywatt.spans.columns import CallPaths, Spans
 
 FloatArray = npt.NDArray[np.float64]
 

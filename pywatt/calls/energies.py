@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.replay.blocks import Block
-from pywatt.replay.energies import BlockEnergies
-from pywatt.replay.rounds import combine
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.repetition.blocks import Block
+from pywatt.repetition.rounds import combine
+from pywatt.repetition.solve import BlockEnergies
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from pywatt import _core, windows
-from pywatt.attribution.case import Attributed
+from pywatt import _core
 from pywatt.attribution.choose import BETTER, attribute
-from pywatt.attribution.lattice import is_fine
+from pywatt.attribution.problem import Attributed
 from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
-from pywatt.attribution.sensor_model import SensorModel, characterize
-from pywatt.attribution.source import Source
 from pywatt.calls.result import CallWindow
-from pywatt.spans import RecordedSpans
+from pywatt.metering.energy_curve import is_fine
+from pywatt.metering.sensor_model import SensorModel, characterize
+from pywatt.metering.source import Source
+from pywatt.spans import windows
+from pywatt.spans.columns import RecordedSpans
 
 # Regression errs by more than it says where windows are a small part of what a reading averages:
 # in simulations of six to eight runs each, by 1.5 times its deviation from an eighth on, and by 2.5

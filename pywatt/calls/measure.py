@@ -9,15 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 from pywatt import _core
-from pywatt.arguments import check_positive
-from pywatt.attribution.source import caveats
 from pywatt.calls.energies import durations
 from pywatt.calls.repetition import LEAST_BLOCKS, Repetition
 from pywatt.calls.result import CallEnergy
 from pywatt.errors import ArgumentError
-from pywatt.functions import name_of, works_later
-from pywatt.monitor import Monitor
-from pywatt.sensors import SensorChoice, select
+from pywatt.metering.source import caveats
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import SensorChoice, select
+from pywatt.support.callables import name_of, works_later
+from pywatt.support.checks import check_positive
 
 DEFAULT_TARGET = 0.02
 DEFAULT_BUDGET_S = 10.0

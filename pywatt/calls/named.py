@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from pywatt.errors import ArgumentError
-from pywatt.functions import name_of
+from pywatt.support.callables import name_of
 
 _EXAMPLE = "give module:function or path/to/file.py:function, such as json:dumps"
 _BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)

@@ -9,16 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine
-from pywatt.attribution.source import Source
 from pywatt.calls.energies import CALL, OTHER, Figures, call_figures
 from pywatt.calls.marked import MarkedCalls
 from pywatt.calls.result import CallWindow
 from pywatt.errors import ArgumentError
-from pywatt.monitor import Monitor
-from pywatt.replay.blocks import PASSES, Block
-from pywatt.replay.repeat import TIMING_S, NotRepeatable, calls_on_device, on_host, time_on_device
-from pywatt.replay.sensing import (
+from pywatt.metering.energy_curve import is_fine
+from pywatt.metering.source import Source
+from pywatt.repetition.blocks import PASSES, Block
+from pywatt.repetition.sensing import (
     BLOCK_PERIODS,
     BLOCK_S,
     PROBE_SWITCHES,
@@ -26,6 +24,14 @@ from pywatt.replay.sensing import (
     Sensing,
     energies_of,
 )
+from pywatt.repetition.timing import (
+    TIMING_S,
+    NotRepeatable,
+    calls_on_device,
+    on_host,
+    time_on_device,
+)
+from pywatt.sampling.monitor import Monitor
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pywatt.renderers.encoding import encodable
-from pywatt.renderers.numbers import quantity, with_std
-from pywatt.sensors import SensorInfo
+from pywatt.sensors.discovery import SensorInfo
+from pywatt.support.display import encodable
+from pywatt.support.quantities import quantity, with_std
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def _percentage(text: str) -> float:
 
 def execute(options: argparse.Namespace) -> int:
     """Hold files against the first; returns the exit status."""
-    from pywatt.comparison.public import compare
+    from pywatt.comparison.compare import compare
     from pywatt.renderers import comparison as renderer
 
     over, layer_over = options.fail_over, options.fail_layer_over

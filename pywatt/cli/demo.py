@@ -29,8 +29,8 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Train, profile, print and save; returns the exit status."""
     target = writable(options.save)
-    from pywatt import demo
-    from pywatt.loader_run import profile
+    from pywatt.demos import profile as demo
+    from pywatt.profiling.profile import profile
 
     trained = demo.train()
     with demo.one_thread():

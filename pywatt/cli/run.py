@@ -43,9 +43,9 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run and measure what came after `--`; returns its exit status."""
+    from pywatt.command.run import DEFAULT_RATE_HZ, run
     from pywatt.renderers.command import render
-    from pywatt.run import DEFAULT_RATE_HZ, run
-    from pywatt.saved import write_whole
+    from pywatt.support.files import write_whole
 
     if options.command:
         options.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")

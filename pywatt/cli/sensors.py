@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pywatt.cli.terminal import show, width_of
 
 if TYPE_CHECKING:
-    from pywatt.probe import Probe
-    from pywatt.sensors import Discovery
+    from pywatt.metering.probe import Probe
+    from pywatt.sensors.discovery import Discovery
 
 _DESCRIPTION = """\
 Lists what can be read on this machine, and what was looked for and not found, with the reason.
@@ -40,7 +40,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """List the sensors; returns the exit status."""
-    from pywatt.sensors import discover, with_reading_cost
+    from pywatt.sensors.discovery import discover, with_reading_cost
 
     discovery = discover(sys_root=options.sys_root)
     infos = with_reading_cost(discovery)
@@ -64,8 +64,8 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _probe(discovery: Discovery) -> tuple[Probe, ...]:
-    from pywatt.probe import by_device, phases_s, probe
-    from pywatt.progress import progress_bar
+    from pywatt.metering.probe import by_device, phases_s, probe
+    from pywatt.support.progress import progress_bar
 
     devices = by_device(discovery.found)
     steps = len(devices) * len(phases_s()) // 2

@@ -11,7 +11,7 @@ from pywatt.cli.terminal import file_errors, say, show, width_of, writable
 from pywatt.errors import ArgumentError, PywattError
 
 if TYPE_CHECKING:
-    from pywatt.footprint import Factors
+    from pywatt.scores.footprint import Factors
     from pywatt.study.result import StudyTable
 
 _DESCRIPTION = """\
@@ -122,7 +122,7 @@ def _add_factors(step: argparse.ArgumentParser) -> None:
 
 
 def _factors(options: argparse.Namespace) -> Factors | None:
-    from pywatt.footprint import Factors
+    from pywatt.scores.footprint import Factors
 
     kg, price, pue = options.kg_per_kwh, options.price_per_kwh, options.pue
     if kg is None and price is None and pue is None:
@@ -144,7 +144,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.step == "show":
         show(render(_table(options), width_of(sys.stdout), factors=factors))
         return 0
-    from pywatt.study.public import Study
+    from pywatt.study.api import Study
 
     study = Study(options.study, results=options.results, sensors=options.sensor)
     try:
@@ -157,7 +157,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> StudyTable:
-    from pywatt.study.public import Study, table_of
+    from pywatt.study.api import Study, table_of
 
     if Path(options.study).suffix == ".db":
         if options.results is not None:
@@ -168,7 +168,7 @@ def _table(options: argparse.Namespace) -> StudyTable:
 
 def _export(options: argparse.Namespace, factors: Factors | None) -> int:
     from pywatt.renderers.study_files import as_file
-    from pywatt.saved import write_whole
+    from pywatt.support.files import write_whole
 
     table = _table(options)
     for name in options.targets:
@@ -192,7 +192,7 @@ def _draw(table: StudyTable, folder: Path, suffix: str = ".png") -> None:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from pywatt.study.public import merge
+    from pywatt.study.api import merge
 
     merged = merge(options.target, options.sources)
     runs = f"{merged.added} run{'s' * (merged.added != 1)} added"
@@ -207,11 +207,11 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from pywatt.demos.study import prepare
     from pywatt.renderers.study import render
     from pywatt.renderers.study_files import as_file
-    from pywatt.saved import write_whole
-    from pywatt.study.demo import prepare
-    from pywatt.study.public import Study
+    from pywatt.study.api import Study
+    from pywatt.support.files import write_whole
 
     folder = Path(options.folder)
     with file_errors(folder):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pywatt.errors import ArgumentError, PywattError
-from pywatt.renderers.encoding import encodable
+from pywatt.support.display import encodable
 
 _UNKNOWN_WIDTH = 100
 _LEAST_WIDTH = 40

@@ -236,7 +236,7 @@ class Comparison:
 
     def __str__(self) -> str:
         from pywatt.renderers.comparison import render
-        from pywatt.renderers.encoding import encodable
+        from pywatt.support.display import encodable
 
         return encodable(render(self))
 

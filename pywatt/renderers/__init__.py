@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from pywatt.errors import ArgumentError
+from pywatt.profiling.result import Profile
 from pywatt.renderers.json import JsonRenderer
 from pywatt.renderers.table import TableRenderer
-from pywatt.results import Profile
 
 
 class Renderer(Protocol):

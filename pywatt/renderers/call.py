@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pywatt.renderers.numbers import NOT_AVAILABLE, quantity, with_std
 from pywatt.renderers.summary import plain, printed
+from pywatt.support.quantities import NOT_AVAILABLE, quantity, with_std
 
 if TYPE_CHECKING:
     from pywatt.calls.result import CallEnergy, CallWindow

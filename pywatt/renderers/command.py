@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pywatt.renderers.numbers import quantity, with_std
 from pywatt.renderers.summary import plain
+from pywatt.support.quantities import quantity, with_std
 
 if TYPE_CHECKING:
-    from pywatt.run import CommandEnergy
+    from pywatt.command.run import CommandEnergy
 
 
 def render(ran: "CommandEnergy", width: int) -> str:

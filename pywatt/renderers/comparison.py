@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pywatt.comparison.result import REAL_Z, Change, Comparison, Energy, Regression, Row
-from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, fixed, with_std
 from pywatt.renderers.summary import plain, printed, wrapped_facts
+from pywatt.support.quantities import NOT_AVAILABLE, Scale, fixed, with_std
 
 _ABSENT = "absent"
 _SELF = "the model itself"

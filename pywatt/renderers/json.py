@@ -1,6 +1,6 @@
 """A profile as JSON for people and other programs."""
 
-from pywatt.results import Profile
+from pywatt.profiling.result import Profile
 
 
 class JsonRenderer:
@@ -11,6 +11,6 @@ class JsonRenderer:
 
     def render(self, profile: Profile) -> str:
         """Return the JSON that `pywatt.load` reads."""
-        from pywatt.saved import to_json
+        from pywatt.support.files import to_json
 
         return to_json(profile, traces=self._traces, indent=2)

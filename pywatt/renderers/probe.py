@@ -3,10 +3,10 @@
 import textwrap
 from collections.abc import Sequence
 
-from pywatt.probe import Probe
-from pywatt.renderers.numbers import NOT_AVAILABLE, quantity, with_std
+from pywatt.metering.probe import Probe
 from pywatt.renderers.sensors import small
 from pywatt.renderers.summary import plain, printed
+from pywatt.support.quantities import NOT_AVAILABLE, quantity, with_std
 
 _LEGEND = (
     "Update: mean time between fresh values, ± the deviation of one such time. Window: time that a "

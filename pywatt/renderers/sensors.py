@@ -3,9 +3,9 @@
 import textwrap
 from collections.abc import Sequence
 
-from pywatt.renderers.numbers import NOT_AVAILABLE, quantity
 from pywatt.renderers.summary import plain, printed
-from pywatt.sensors import MissingSensor, SensorInfo
+from pywatt.sensors.discovery import MissingSensor, SensorInfo
+from pywatt.support.quantities import NOT_AVAILABLE, quantity
 
 _LEGEND = (
     "Step: the least by which a reading changes. Update: time between fresh values. "

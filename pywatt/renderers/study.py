@@ -9,11 +9,19 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pywatt.footprint import Factors
-from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, percent, quantity, with_std
 from pywatt.renderers.summary import plain, printed, wrapped_facts
+from pywatt.scores.footprint import Factors
 from pywatt.study.ranking import DEFAULT, Ranking, Standing
 from pywatt.study.row import extrapolation
+from pywatt.support.quantities import (
+    NOT_AVAILABLE,
+    Scale,
+    count,
+    fixed,
+    percent,
+    quantity,
+    with_std,
+)
 
 if TYPE_CHECKING:
     from pywatt.study.result import ModelResult, StudyTable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pywatt.errors import ArgumentError
-from pywatt.footprint import Factors
+from pywatt.scores.footprint import Factors
 from pywatt.study.row import extrapolation
 
 if TYPE_CHECKING:

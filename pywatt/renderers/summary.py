@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from pywatt.renderers.numbers import quantity, with_std
+from pywatt.profiling.result import Profile
 from pywatt.renderers.tree import Fold
-from pywatt.results import Profile
+from pywatt.support.quantities import quantity, with_std
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pywatt.sensors import SensorInfo
+    from pywatt.sensors.discovery import SensorInfo
 
 UNRESOLVED = "†"
 

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, total
+from pywatt.profiling.result import LayerEnergy, Profile
 from pywatt.renderers.summary import UNRESOLVED, headline, plain, summary, total_std
 from pywatt.renderers.tree import Fold, Node, fold
-from pywatt.results import LayerEnergy, Profile
+from pywatt.support.quantities import NOT_AVAILABLE, Scale, count, fixed, total
 
 _GAP = 2
 _LEAST_LAYER = 24

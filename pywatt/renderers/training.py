@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pywatt.renderers.numbers import NOT_AVAILABLE, Scale, count, fixed, quantity, with_std
 from pywatt.renderers.summary import UNRESOLVED, plain, printed
+from pywatt.support.quantities import NOT_AVAILABLE, Scale, count, fixed, quantity, with_std
 
 if TYPE_CHECKING:
     from pywatt.training.result import EpochEnergy, Extrapolation, LayerTraining, TrainingProfile

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pywatt.results import LayerEnergy, Profile
+from pywatt.profiling.result import LayerEnergy, Profile
 
 
 @dataclass(frozen=True, slots=True)

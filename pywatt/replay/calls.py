@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from pywatt import _core
-from pywatt.interrupts import uninterrupted
-from pywatt.modules import ModuleEntry
-from pywatt.preserve import preserved_state
-from pywatt.replay.blocks import Block
-from pywatt.replay.repeat import (
+from pywatt.model.modules import ModuleEntry
+from pywatt.model.reachable_state import State, copy_tensors
+from pywatt.model.state import preserved_state
+from pywatt.repetition.blocks import Block
+from pywatt.repetition.timing import (
     TIMING_S,
     NotRepeatable,
     calls_on_device,
     on_host,
     time_on_device,
 )
-from pywatt.replay.state import State, copy_tensors
+from pywatt.support.signals import uninterrupted
 
 FloatArray = npt.NDArray[np.float64]
 Seen = Callable[[tuple[Any, ...], dict[str, Any]], None]

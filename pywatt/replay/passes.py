@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pywatt import _core
-from pywatt.modules import ModuleEntry
-from pywatt.replay.blocks import PASSES, Block
+from pywatt.model.modules import ModuleEntry
+from pywatt.repetition.blocks import PASSES, Block
+from pywatt.repetition.timing import NotRepeatable
 from pywatt.replay.calls import Enough, Intercept, Repeater, end_pass, intercepted
-from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.survey import Survey
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.exposure import Exposure
 from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.attribution.update_lattice import update_lattice
-from pywatt.replay.told import NameEnergies, own_dynamic
-from pywatt.spans import Spans
-from pywatt.trace import Trace
+from pywatt.metering.exposure import Exposure
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.metering.updates import update_lattice
+from pywatt.replay.path_estimate import NameEnergies, own_dynamic
+from pywatt.sampling.trace import Trace
+from pywatt.spans.columns import Spans
 
 FloatArray = npt.NDArray[np.float64]
 

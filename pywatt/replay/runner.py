@@ -9,16 +9,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.lattice import is_fine, poll_period_s
-from pywatt.attribution.sensor_model import SensorModel
-from pywatt.modules import ModuleEntry
-from pywatt.monitor import Monitor
-from pywatt.replay.blocks import Block
-from pywatt.replay.energies import BlockEnergies
-from pywatt.replay.findings import Replayed, energies_by_name, notes_on
-from pywatt.replay.passes import Passes
-from pywatt.replay.rounds import ASSUMED_SPREAD, WorkEnergies, combine, expected_wrong, next_round
-from pywatt.replay.sensing import (
+from pywatt.metering.energy_curve import is_fine, poll_period_s
+from pywatt.metering.sensor_model import SensorModel
+from pywatt.model.modules import ModuleEntry
+from pywatt.repetition.blocks import Block
+from pywatt.repetition.rounds import (
+    ASSUMED_SPREAD,
+    WorkEnergies,
+    combine,
+    expected_wrong,
+    next_round,
+)
+from pywatt.repetition.sensing import (
     FIRST_BLOCK_S,
     PROBE_SWITCHES,
     PROBES_S,
@@ -26,8 +28,12 @@ from pywatt.replay.sensing import (
     energies_of,
     telling,
 )
+from pywatt.repetition.solve import BlockEnergies
+from pywatt.replay.passes import Passes
+from pywatt.replay.path_estimate import NameEnergies
+from pywatt.replay.result import Replayed, energies_by_name, notes_on
 from pywatt.replay.survey import Survey, survey
-from pywatt.replay.told import NameEnergies
+from pywatt.sampling.monitor import Monitor
 
 FloatArray = npt.NDArray[np.float64]
 Advance = Callable[[float, str], None]

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt import _core
-from pywatt.modules import ModuleEntry
+from pywatt.model.modules import ModuleEntry
 from pywatt.replay.calls import Enough, Intercept, end_pass, intercepted
-from pywatt.replay.equal import work_of
+from pywatt.replay.same_work import work_of
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pywatt.batches import Accuracy, call_model, move, samples_in
 from pywatt.errors import StudyError
+from pywatt.model.batch import Accuracy, call_model, move, samples_in
 
 NO_FLOPS = "FLOPs are not known: torch's FlopCounterMode counts none of the model's operations"
 

@@ -19,19 +19,19 @@ import torch
 from torch import nn
 
 from pywatt import _core
-from pywatt.assembly import date_now
 from pywatt.errors import StudyError
-from pywatt.loader_run import REPEAT_SHARE, profile
-from pywatt.monitor import DEFAULT_RATE_HZ
-from pywatt.notes import on_the_whole
-from pywatt.preserve import preserved_state
-from pywatt.sensors import SensorChoice, select
+from pywatt.model.state import preserved_state
+from pywatt.profiling.assembly import date_now
+from pywatt.profiling.profile import REPEAT_SHARE, profile
+from pywatt.sampling.monitor import DEFAULT_RATE_HZ
+from pywatt.sensors.discovery import SensorChoice, select
 from pywatt.study.evaluation import evaluate
 from pywatt.study.imports import Imports
 from pywatt.study.memory import peak_bytes, reset_peak
 from pywatt.study.record import RunRecord
 from pywatt.study.settings import PlannedRun, Reference, StudySettings
 from pywatt.study.training import TrainingEnergy, train
+from pywatt.support.notes import on_the_whole
 
 
 def check_machine(settings: StudySettings, sensors: SensorChoice) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.errors import ArgumentError, ScoreDomainError
-from pywatt.results import JOULES_PER_KWH
-from pywatt.score import netscore, penalized_score, sam, sapi
-from pywatt.study.pareto import dominators
+from pywatt.profiling.result import JOULES_PER_KWH
+from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
+from pywatt.scores.pareto import dominators
 from pywatt.study.row import StudyRow
 
 Metric = Literal["penalized_score", "sam"]

@@ -107,13 +107,13 @@ class StudyTable:
             ImportError: without the extra `report`.
             OSError: they cannot be written.
         """
-        from pywatt.study.drawing import draw
+        from pywatt.study.pictures.draw import draw
 
         return draw(self, Path(folder), suffix)
 
     def __str__(self) -> str:
-        from pywatt.renderers.encoding import encodable
         from pywatt.renderers.study import render
+        from pywatt.support.display import encodable
 
         return encodable(render(self))
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from pywatt import _core
-from pywatt.measurement import measure
-from pywatt.monitor import DEFAULT_RATE_HZ
-from pywatt.sensors import SensorChoice, select
+from pywatt.measurement.measure import measure
+from pywatt.sampling.monitor import DEFAULT_RATE_HZ
+from pywatt.sensors.discovery import SensorChoice, select
 from pywatt.study.imports import Imports
 from pywatt.study.settings import Recipe, Reference
 from pywatt.training.loop import profile_training, targets_of
+from pywatt.training.profiler import TrainingProfiler
 from pywatt.training.result import Extrapolation, TrainingProfile
-from pywatt.training.session import TrainingProfiler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

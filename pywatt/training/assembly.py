@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from pywatt.assembly import environment
 from pywatt.attribution import Method
-from pywatt.modules import find_wholes
-from pywatt.notes import NoteOnParts
+from pywatt.model.modules import find_wholes
+from pywatt.profiling.assembly import environment
+from pywatt.support.notes import NoteOnParts
 from pywatt.training.hooks import TrainingHooks
 from pywatt.training.layers import Shared, layers_of, method_of, phases_of, share
 from pywatt.training.ledger import Ledger

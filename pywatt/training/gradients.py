@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pywatt.interrupts import uninterrupted
-from pywatt.modules import ModuleEntry
+from pywatt.model.modules import ModuleEntry
 from pywatt.replay.calls import Intercept, intercepted
+from pywatt.support.signals import uninterrupted
 from pywatt.training.autograd import tensors_in
 
 # A module, and the number of its call in a pass.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pywatt.hooks import Hook, ModuleHooks
-from pywatt.spans import CallPaths, SpanBlock, Spans
+from pywatt.model.hooks import Hook, ModuleHooks
+from pywatt.spans.columns import CallPaths, SpanBlock, Spans
 from pywatt.training.autograd import Owners
 
 # Phases that are recorded; the rest of the time is "other".

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.assembly import RESOLVED_SHARE
 from pywatt.attribution import Method
 from pywatt.attribution.result import PathEnergies, WindowEnergy
-from pywatt.modules import ModuleEntry, is_lazy
-from pywatt.replay.closing import Closure
+from pywatt.model.modules import ModuleEntry, is_lazy
+from pywatt.profiling.assembly import RESOLVED_SHARE
+from pywatt.replay.closure import Closure
 from pywatt.training.hooks import TIMED, WITH_MODULES
 from pywatt.training.ledger import Ledger, SourceSum
 from pywatt.training.result import PHASES, LayerTraining, PhaseEnergy

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 
 from pywatt.attribution import Attributed
 from pywatt.attribution.result import PathTimes, WindowEnergy
-from pywatt.replay.findings import Replayed
-from pywatt.sensors import SensorInfo
-from pywatt.spans import Spans
+from pywatt.replay.result import Replayed
+from pywatt.sensors.discovery import SensorInfo
+from pywatt.spans.columns import Spans
 from pywatt.training.hooks import Meaning
 from pywatt.training.segment import FoldedSegment, Segment, SourceShare
 

@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from pywatt import _core
-from pywatt.arguments import check_count, check_positive
 from pywatt.attribution import Method
-from pywatt.batches import call_model, describe, duplicate
-from pywatt.batches import move as moved_to
 from pywatt.errors import ArgumentError, BatchError
-from pywatt.loader_run import DEFAULT_BUDGET_S, keep_partial
-from pywatt.preserve import preserved_state
-from pywatt.progress import progress_bar
-from pywatt.replay.state import left_as_it_was
-from pywatt.sensors import SensorChoice
+from pywatt.model.batch import call_model, describe, duplicate
+from pywatt.model.batch import move as moved_to
+from pywatt.model.reachable_state import left_as_it_was
+from pywatt.model.state import preserved_state
+from pywatt.profiling.profile import DEFAULT_BUDGET_S, keep_partial
+from pywatt.sensors.discovery import SensorChoice
+from pywatt.support.checks import check_count, check_positive
+from pywatt.support.progress import progress_bar
 from pywatt.training.gradients import gradients_aside, why_not
+from pywatt.training.profiler import TrainingProfiler
 from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.result import TrainingProfile
-from pywatt.training.session import TrainingProfiler
 
 LossOf = Callable[..., Any]
 StepOf = Callable[[TrainingProfiler, nn.Module, Any], Any]

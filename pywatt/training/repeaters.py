@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pywatt.interrupts import uninterrupted
-from pywatt.replay.blocks import Block
+from pywatt.model.reachable_state import copy_tensors
+from pywatt.repetition.blocks import Block
+from pywatt.repetition.timing import NotRepeatable
 from pywatt.replay.calls import Repeater
-from pywatt.replay.repeat import NotRepeatable
-from pywatt.replay.state import copy_tensors
+from pywatt.support.signals import uninterrupted
 from pywatt.training.autograd import tensors_in
 
 

@@ -14,21 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from pywatt.modules import ModuleEntry
-from pywatt.monitor import Monitor
+from pywatt.model.modules import ModuleEntry
+from pywatt.repetition.timing import NotRepeatable
 from pywatt.replay.calls import Intercept, Repeater
 from pywatt.replay.passes import Passes
-from pywatt.replay.repeat import NotRepeatable
 from pywatt.replay.runner import Advance, Replay
 from pywatt.replay.survey import SIGNIFICANT_SHARE, Survey, Work, containers, survey
+from pywatt.sampling.monitor import Monitor
 from pywatt.training.gradients import Call, gradients_of
 from pywatt.training.ledger import Ledger
-from pywatt.training.repeaters import (
-    BackwardRepeater,
-    ForwardRepeater,
-    OptimizerStep,
-    StepRepeater,
-)
+from pywatt.training.repeaters import BackwardRepeater, ForwardRepeater, OptimizerStep, StepRepeater
 from pywatt.training.tree import KINDS, Tree
 
 

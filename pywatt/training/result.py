@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pywatt.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from pywatt.sensors import SensorInfo
+    from pywatt.sensors.discovery import SensorInfo
 
 # What a training's time is spent on, in the order of a step; "other" is all that is none of them.
 PHASES = ("data", "forward", "backward", "optimizer", "other")
@@ -190,8 +190,8 @@ class Extrapolation:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from pywatt.renderers.encoding import encodable
         from pywatt.renderers.training import extrapolated
+        from pywatt.support.display import encodable
 
         return encodable(extrapolated(self))
 
@@ -283,7 +283,7 @@ class TrainingProfile:
 
         An existing file is replaced only once the new one is complete.
         """
-        from pywatt.saved import save_training
+        from pywatt.support.files import save_training
 
         save_training(self, path)
 
@@ -293,13 +293,13 @@ class TrainingProfile:
 
         Raises FileFormatError for anything else, OSError where the file cannot be read.
         """
-        from pywatt.saved import load_training
+        from pywatt.support.files import load_training
 
         return load_training(path)
 
     def __str__(self) -> str:
-        from pywatt.renderers.encoding import encodable
         from pywatt.renderers.training import render
+        from pywatt.support.display import encodable
 
         return encodable(render(self))
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.case import Case
 from pywatt.attribution.choose import BETTER
 from pywatt.attribution.overlap import RESOLVED_PERIODS
+from pywatt.attribution.problem import Case
 from pywatt.attribution.result import PathTimes, WindowEnergy
-from pywatt.attribution.source import (
+from pywatt.metering.source import (
     Source,
     caveats,
     energy_by_sensor,
@@ -20,10 +20,10 @@ from pywatt.attribution.source import (
     total_energy,
     unknowns,
 )
-from pywatt.monitor import Monitor
-from pywatt.recording import devices_of
-from pywatt.sensors import SensorInfo
-from pywatt.spans import Spans
+from pywatt.profiling.segment import devices_of
+from pywatt.sampling.monitor import Monitor
+from pywatt.sensors.discovery import SensorInfo
+from pywatt.spans.columns import Spans
 from pywatt.training.hooks import TrainingHooks
 
 # Begins the note of why a segment cannot tell phases apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pywatt import _core
-from pywatt.interrupts import uninterrupted
+from pywatt.support.signals import uninterrupted
 from pywatt.training.hooks import TrainingHooks
 from pywatt.training.sampling import StepSampling
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from pywatt.attribution.by_time import unknown_stds
 from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
-from pywatt.attribution.time import unknown_stds
-from pywatt.replay.closing import Closure, close
-from pywatt.replay.told import NameEnergies
-from pywatt.spans import CallPaths
+from pywatt.replay.closure import Closure, close
+from pywatt.replay.path_estimate import NameEnergies
+from pywatt.spans.columns import CallPaths
 from pywatt.training.hooks import TIMED
 from pywatt.training.ledger import CallSum, Path, PathSum
 

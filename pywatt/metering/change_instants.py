@@ -1,0 +1,61 @@
+"""When the values of a long trace appeared, found where it matters: around a window's edges."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pywatt.metering.updates import known_instants
+from pywatt.sampling.trace import Trace
+
+# A window's edge has the lattice fitted to so many changes around it, and so many more at either
+# side, since the ends of a chain are known less well.
+STRETCH_CHANGES = 128
+STRETCH_MARGIN = 16
+
+
+class ChangeInstants:
+    """When each value of a trace appeared: the lattice's instants around moments that are asked of.
+
+    A window needs those at its two edges, and a day's trace has a million: the lattice is fitted to
+    the stretch around an edge, once.
+
+    Args:
+        trace: at least two different values.
+        period_s: time between updates, about.
+
+    Attributes:
+        time_s: when each value appeared, shape (runs,): the middle between the polls around it
+            where the lattice has not been fitted, or there is none; the first one a period before
+            the second.
+        std_s: one standard deviation of each, shape (runs,).
+    """
+
+    def __init__(self, trace: Trace, period_s: float) -> None:
+        self._low_s, self._high_s = trace.run_last_s[:-1], trace.run_first_s[1:]
+        middle_s = (self._low_s + self._high_s) / 2.0
+        half_std_s = (self._high_s - self._low_s) / np.sqrt(12.0)
+        self.time_s = np.concatenate((middle_s[:1] - period_s, middle_s))
+        self.std_s = np.concatenate((half_std_s[:1], half_std_s))
+        self._fitted: set[int] = set()
+        self._jitter_s: float | None = None
+
+    def sharpen(self, time_s: float) -> None:
+        """Fit the lattice around a moment, unless that was done."""
+        stretch = int(np.searchsorted(self._high_s, time_s)) // STRETCH_CHANGES
+        if stretch in self._fitted:
+            return
+        self._fitted.add(stretch)
+        first, last = stretch * STRETCH_CHANGES, (stretch + 1) * STRETCH_CHANGES
+        begin = max(0, first - STRETCH_MARGIN)
+        near = slice(begin, last + STRETCH_MARGIN)
+        known = known_instants(self._low_s[near], self._high_s[near], self._jitter_s)
+        if known is None:
+            return
+        self._jitter_s = known.jitter_s
+        change = begin + np.flatnonzero(known.sharp)
+        mine = (change >= first) & (change < last)
+        self.time_s[1 + change[mine]] = known.time_s[mine]
+        self.std_s[1 + change[mine]] = known.std_s[mine]
+        if first == 0:
+            self.time_s[0] = self.time_s[1] - known.period_s
+            self.std_s[0] = np.hypot(self.std_s[1], known.jitter_s)
