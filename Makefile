@@ -1,5 +1,5 @@
-# demo, test, bench and lint set up what they need in .venv and build/; the machine gives a C++
-# compiler, make, and a Python >= 3.10 with venv. Everything else is pinned by constraints.txt.
+# demo, test, bench and lint set up what they need in .venv and build/. The machine provides a C++
+# compiler, make, and Python >= 3.10 with venv; constraints.txt pins everything else.
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
@@ -7,32 +7,32 @@ PEERS := $(CURDIR)/.venv-peers
 PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off -c constraints.txt
 JOBS ?= $(shell nproc)
 
-# The folders too: their times tell when a file was added or removed.
+# The folders too: their times change when a file is added or removed.
 PACKAGE_SOURCES := CMakeLists.txt \
   $(shell find pywatt csrc \( -name __pycache__ -o -path csrc/tests \) -prune -o -print)
 CPP_SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 
-# ThreadSanitizer cannot place its shadow memory where newer kernels randomize addresses widely;
-# setarch -R turns that off for the program, where the machine allows it.
+# ThreadSanitizer cannot place its shadow memory on newer kernels, which randomize addresses widely;
+# setarch -R turns that off for the program, if the machine allows it.
 NO_ASLR := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
 
 .PHONY: help demo test core-test accuracy bench gpu-check lint format wheel wheel-test clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo        the per-layer energy table of a small model trained on real data'
-	@echo 'make test        the core under ctest, also with sanitizers, then the Python tests'
-	@echo 'make bench       speeds, and the energy of short windows, side by side with other tools'
-	@echo 'make accuracy    replay against the truth of simulated GPUs, in real time'
-	@echo 'make gpu-check   holds pywatt against the NVIDIA GPU of this machine, where there is one'
-	@echo 'make lint        formatting, style, types, and the stub of the native module'
-	@echo 'make format      rewrites the sources as make lint wants them'
-	@echo 'make wheel-test  builds sdist and wheel and tests the wheel in an empty environment'
+	@echo 'make demo        print the energy of each layer of a small model trained on real data'
+	@echo 'make test        run the C++ tests, also with sanitizers, then the Python tests'
+	@echo 'make bench       compare speeds, and the energy of short windows, with other tools'
+	@echo 'make accuracy    compare replay with the true energy of simulated GPUs, in real time'
+	@echo 'make gpu-check   check pywatt on the NVIDIA GPU of this machine, if there is one'
+	@echo 'make lint        check formatting, style, types, imports, and the stub of pywatt._core'
+	@echo 'make format      format the sources as make lint requires'
+	@echo 'make wheel-test  build sdist and wheel, and test the wheel in an empty environment'
 
 demo: $(VENV)/package.stamp
 	$(BIN)/pywatt demo
 
-# In build/, like the tests: what a benchmark starts would import the uncompiled pywatt/ from here.
+# In build/, like the tests: Python started here would import the uncompiled pywatt/.
 bench: $(VENV)/package.stamp $(PEERS)/requirements.stamp
 	cd build && $(BIN)/python ../benchmarks/run.py
 
@@ -47,8 +47,8 @@ $(VENV)/requirements.stamp: pyproject.toml constraints.txt
 	$(PIP_INSTALL) --no-build-isolation --only-deps '.[demo,test]'
 	touch $@
 
-# What the benchmarks hold pywatt against, in an environment of its own. A tool that cannot be installed
-# is left out of their table, with the reason from its log, and tried again the next time.
+# The tools that the benchmarks compare pywatt with, in an environment of their own. If one cannot
+# be installed, the table gives the reason from its log, and the next run tries again.
 PEER_TOOLS := carbontracker codecarbon zeus
 $(PEERS)/requirements.stamp: constraints.txt
 	$(PYTHON) -m venv $(PEERS)
@@ -58,9 +58,9 @@ $(PEERS)/requirements.stamp: constraints.txt
 	    >$(PEERS)/$$tool.log 2>&1 || failed=$$failed$$tool; \
 	done; [ -n "$$failed" ] || touch $@
 
-# Installed, not editable: what is tested is what a user gets. Without build isolation: which
-# variable constrains an isolated environment depends on pip's version, while here the build takes
-# the pinned cmake, ninja and pybind11 of .venv, whose paths stay, so that a rebuild is incremental.
+# Installed, not editable, so that the tests run what a user gets. Without build isolation, so that
+# the build uses the pinned cmake, ninja and pybind11 of .venv: which variable constrains an
+# isolated environment depends on pip's version. Their paths stay, so a rebuild is incremental.
 $(VENV)/package.stamp: $(VENV)/requirements.stamp $(PACKAGE_SOURCES)
 	$(PIP_INSTALL) --no-build-isolation --no-deps .
 	touch $@
@@ -84,15 +84,15 @@ core-test: $(CORE_BUILDS)
 	TSAN_OPTIONS=halt_on_error=1 $(NO_ASLR) $(CTEST) --test-dir build/core-thread
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(CTEST) --test-dir build/core-address
 
-# The simulated NVML library of build/core stands in for a driver. pytest and stubtest run in build/:
-# from here, they or a Python that they start would import the uncompiled pywatt/.
+# The simulated NVML library of build/core replaces a driver. pytest and stubtest run in build/:
+# started here, they or their child processes would import the uncompiled pywatt/.
 test: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 test: core-test $(VENV)/package.stamp
 	cd build && $(BIN)/pytest ../tests -m "not accuracy and not alone" -n $(JOBS) --dist worksteal
 	cd build && $(BIN)/pytest ../tests -m "alone and not accuracy"
 	cd build && $(BIN)/pytest ../tests -m gpu
 
-# Some minutes in real time on the simulated GPU; the figures are in docs/accuracy.md.
+# Takes minutes, in real time on the simulated GPU; the figures are in docs/accuracy.md.
 accuracy: export PYWATT_SIMULATED_NVML := $(CURDIR)/build/core/simulated_nvml/libnvidia-ml.so.1
 accuracy: build/core $(VENV)/package.stamp
 	cd build && $(BIN)/pytest ../tests -m accuracy -s
@@ -102,6 +102,7 @@ lint: $(VENV)/package.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	cd build && $(BIN)/stubtest --mypy-config-file $(CURDIR)/pyproject.toml pywatt._core
 
 format: $(VENV)/requirements.stamp
@@ -109,7 +110,7 @@ format: $(VENV)/requirements.stamp
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
-# In isolation, unlike above: it shows that pyproject.toml names all that a build needs.
+# In isolation, unlike above: this checks that pyproject.toml names all build requirements.
 wheel: $(VENV)/requirements.stamp
 	rm -rf dist
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build

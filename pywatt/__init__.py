@@ -18,16 +18,17 @@ from pywatt.errors import (
 )
 from pywatt.scores.footprint import cost, emissions
 from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
-from pywatt.sensors.discovery import SensorInfo, estimated_cpu, sensors
+from pywatt.sensors.discovery import estimated_cpu, sensors
+from pywatt.sensors.info import SensorInfo
 from pywatt.spans.columns import Span
 
 if TYPE_CHECKING:
     from pywatt.attribution.api import Attribution, attribute, characterize
-    from pywatt.attribution.result import SpanEnergy
     from pywatt.calls import CallEnergy, CallWindow, measure_call
     from pywatt.comparison.compare import compare
     from pywatt.comparison.result import Comparison
     from pywatt.measurement.measure import Measurement, measure
+    from pywatt.metering.energies import SpanEnergy
     from pywatt.metering.sensor_model import SensorModel
     from pywatt.profiling.profile import profile
     from pywatt.profiling.profiler import Profiler
@@ -106,12 +107,12 @@ __all__ = [
     "window",
 ]
 
-# What needs torch, or takes a while, is imported when it is asked for.
+# What needs torch or is slow to import is imported on first use.
 _LATER = {
     "Attribution": "pywatt.attribution.api",
     "attribute": "pywatt.attribution.api",
     "characterize": "pywatt.attribution.api",
-    "SpanEnergy": "pywatt.attribution.result",
+    "SpanEnergy": "pywatt.metering.energies",
     "SensorModel": "pywatt.metering.sensor_model",
     "CallEnergy": "pywatt.calls",
     "CallWindow": "pywatt.calls",
@@ -138,7 +139,7 @@ _LATER = {
     "TrainingProfile": "pywatt.training.result",
     "TrainingSession": "pywatt.training.result",
     "TrainingProfiler": "pywatt.training.profiler",
-    "window": "pywatt.spans.columns.windows",
+    "window": "pywatt.spans.windows",
 }
 
 

@@ -1,7 +1,7 @@
 """Types of the native module (csrc/bindings); `make lint` checks them against it.
 
-What the classes promise is said where they are declared, in csrc/include/pywatt. Where a C++ error
-is thrown, the class of the same name in pywatt.errors is raised.
+The contracts of the classes are where they are declared, in csrc/include/pywatt. A C++ error is
+raised as the class of the same name in pywatt.errors.
 """
 
 import enum
@@ -50,6 +50,9 @@ class Channel(_Native):
     def note(self) -> str: ...
     # NaN where it is not known.
     @property
+    def scale_std(self) -> float: ...
+    # NaN where it is not known.
+    @property
     def update_period_s(self) -> float: ...
     # NaN where it is not known.
     @property
@@ -66,7 +69,7 @@ class Sensor(_Native):
 def reading_cost_s(sensor: Sensor, readings: int = 20) -> float: ...
 
 class NvmlSensor(Sensor):
-    # An empty library_path: as PYWATT_NVML_LIBRARY says, else the driver's.
+    # An empty library_path: the path in PYWATT_NVML_LIBRARY, else the driver's library.
     def __init__(self, name: str, device: str, note: str = "", library_path: str = "") -> None: ...
     @property
     def power_source(self) -> str: ...
@@ -213,7 +216,7 @@ class SpanGuard:
     def __enter__(self) -> SpanGuard: ...
     def __exit__(self, *exception: object) -> None: ...
 
-# Whenever it is entered it enters its target, which may be another each time.
+# Enters its target whenever it is entered; the target may change in between.
 @final
 class SpanMark:
     target: AbstractContextManager[Any] | None

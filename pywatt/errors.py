@@ -2,40 +2,40 @@
 
 
 class PywattError(Exception):
-    """Catches everything that pywatt raises on purpose."""
+    """Base class of everything that pywatt raises on purpose."""
 
 
 class SensorError(PywattError):
-    """A sensor is absent, may not be read, failed while being read, or was lost."""
+    """A sensor is missing, may not be read, failed while being read, or was lost."""
 
 
 class NvmlError(SensorError):
-    """NVIDIA's management library is absent or refused a call."""
+    """NVIDIA's management library is missing or refused a call."""
 
 
 class CoverageError(PywattError):
-    """Energy was asked for a time in which no reading was taken."""
+    """Energy was requested for a time that no reading covers."""
 
 
 class ArgumentError(PywattError, ValueError):
-    """An argument is out of its range or names something that does not exist."""
+    """An argument is out of range or names something that does not exist."""
 
 
 class AttributionError(PywattError):
-    """The energy cannot be shared among the spans that were recorded."""
+    """The energy cannot be shared among the recorded spans."""
 
 
 class ScoreDomainError(PywattError, ValueError):
-    """A score is not defined for the accuracy or energy given."""
+    """A score is not defined for the given accuracy or energy."""
 
 
 class FileFormatError(PywattError, ValueError):
-    """A file is truncated, not pywatt's, or written by a newer pywatt."""
+    """A file is truncated, was not written by pywatt, or was written by a newer pywatt."""
 
 
 class BatchError(PywattError, TypeError):
-    """A loader gave something that the model cannot be called with."""
+    """The model cannot be called with what the loader yields."""
 
 
 class StudyError(PywattError):
-    """A study's file is not what it should be, or its results cannot be read or written."""
+    """A study file is invalid, or the results cannot be read or written."""

@@ -143,6 +143,7 @@ void register_sensors(py::module_& m) {
       .def_readonly("resolution", &Channel::resolution)
       .def_readonly("contained_in", &Channel::contained_in)
       .def_readonly("note", &Channel::note)
+      .def_readonly("scale_std", &Channel::scale_std)
       .def_readonly("update_period_s", &Channel::update_period_s)
       .def_readonly("power_limit_w", &Channel::power_limit_w);
 

@@ -87,10 +87,11 @@ struct EstimatedCpuSensor::Impl {
     channel.domain = "package";
     channel.estimated = true;
     channel.resolution = cpu_w * 1e-9;  // of a CPU clock that counts nanoseconds
-    channel.update_period_s = 0.0;      // a CPU clock is read afresh
-    channel.note = "estimated from CPU time, not measured: " + to_text(model.idle_w) + " W idle to " +
-                   to_text(model.full_w) + " W with all " + std::to_string(model.cpus) +
-                   " logical CPUs busy, +/- " + to_text(100.0 * model.relative_std) + " %";
+    channel.scale_std = model.relative_std;
+    channel.update_period_s = 0.0;  // a CPU clock is read afresh
+    channel.note = "+/- " + to_text(100.0 * model.relative_std) +
+                   " %, estimated from CPU time: " + to_text(model.idle_w) + " W idle to " +
+                   to_text(model.full_w) + " W with all " + std::to_string(model.cpus) + " logical CPUs busy";
     channels.push_back(std::move(channel));
   }
 

@@ -148,12 +148,12 @@ struct NvmlSensor::Impl {
     return {code, static_cast<double>(millijoules)};
   }
 
-  /// Most power that the card keeps itself to, in W; NaN where the driver does not tell.
+  /// Most power that the card keeps itself to, in W; NaN where the driver does not report it.
   double power_limit_w() const {
     unsigned int milliwatts = 0;
-    const bool told = library->power_limit != nullptr &&
-                      insist([&] { return library->power_limit(card, &milliwatts); }) == NVML_SUCCESS;
-    return told ? milliwatts / 1000.0 : std::numeric_limits<double>::quiet_NaN();
+    const bool known = library->power_limit != nullptr &&
+                       insist([&] { return library->power_limit(card, &milliwatts); }) == NVML_SUCCESS;
+    return known ? milliwatts / 1000.0 : std::numeric_limits<double>::quiet_NaN();
   }
 
   Answer try_source(const Source& source, Kind kind) const {

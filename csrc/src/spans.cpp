@@ -17,8 +17,8 @@ SpanRecorder::ThreadStack& SpanRecorder::this_thread() {
   for (const auto& thread : threads_) {
     if (thread->id == id) return *(last_thread_ = thread.get());
   }
-  // Row has 8 bits for the thread: the 256th and later share a number, which only matters to tell
-  // concurrent threads apart.
+  // Row has 8 bits for the thread: the 256th and later share a number, which only matters where
+  // concurrent threads must be distinguished.
   const auto number = static_cast<std::uint32_t>(std::min<std::size_t>(threads_.size(), 255));
   threads_.push_back(std::make_unique<ThreadStack>(ThreadStack{id, number, {}}));
   return *(last_thread_ = threads_.back().get());

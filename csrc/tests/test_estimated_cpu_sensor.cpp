@@ -107,8 +107,9 @@ TEST(its_channel_says_that_it_is_estimated) {
   CHECK(channel.estimated);
   CHECK_NEAR(channel.resolution, 58.5 / 12 * 1e-9, 1e-20);
   CHECK(channel.contained_in.empty());
+  CHECK_NEAR(channel.scale_std, 0.25, 1e-15);
   CHECK(channel.note ==
-        "estimated from CPU time, not measured: 6.5 W idle to 65 W with all 12 logical CPUs busy, +/- 25 %");
+        "+/- 25 %, estimated from CPU time: 6.5 W idle to 65 W with all 12 logical CPUs busy");
 }
 
 TEST(a_model_must_make_sense) {

@@ -38,7 +38,7 @@ void pin(pthread_t thread, int which) {
 
 }  // namespace
 
-// On one CPU alone every switch of threads brings the kernel's sums up to date, and this tells nothing.
+// On one CPU alone every switch of threads brings the kernel's sums up to date, and this tests nothing.
 TEST(it_knows_what_a_thread_on_another_cpu_has_used_since_the_last_tick) {
   ProcessClock clock;
   clock.cpu_s();  // before the thread, which it has to notice
@@ -68,7 +68,7 @@ TEST(it_knows_what_a_thread_on_another_cpu_has_used_since_the_last_tick) {
   CHECK(missed_s[270] < 3e-4);
 }
 
-TEST(the_folder_of_the_threads_tells_their_number) {
+TEST(the_folder_of_the_threads_gives_their_number) {
   const auto links = [] {
     struct stat folder{};
     CHECK(::stat("/proc/self/task", &folder) == 0);
@@ -94,7 +94,7 @@ TEST(threads_that_end_stay_counted) {
   CHECK(clock.cpu_s() - before_s >= used_s);
 }
 
-TEST(a_forked_child_is_told) {
+TEST(a_forked_child_is_refused) {
   ProcessClock clock;
   clock.cpu_s();
   const pid_t child = ::fork();

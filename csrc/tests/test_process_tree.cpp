@@ -42,7 +42,7 @@ void burn(double until_cpu_s) {
   }
 }
 
-/// A pipe on which processes tell each other to go on, a byte a time.
+/// A pipe by which processes let each other continue, a byte a time.
 class Signal {
  public:
   Signal() {
@@ -89,7 +89,7 @@ double waited_for_s() {
          static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
 }
 
-/// A /proc of its own, to be told which processes there are, with or without children files.
+/// A /proc of its own, to which processes are added, with or without children files.
 class Proc {
  public:
   explicit Proc(bool children_files) : children_files_(children_files) {
@@ -183,7 +183,7 @@ TEST(a_grandchild_counts_until_all_are_gone) {
   const double alive_s = tree.descendants_cpu_s();
   CHECK(alive_s - before_s >= 0.1);
 
-  // Now only the child's ticks, two figures rounded down, tell of it: seen at once, although the
+  // Now only the child's ticks, two figures rounded down, count it: seen at once, although the
   // list is still young.
   end_grandchild.send();
   waited.wait();

@@ -90,7 +90,7 @@ TEST(power_is_that_of_the_moment) {
   CHECK(sensor.true_energy_j(100.5, 102.0) == 25.0);
 }
 
-TEST(power_is_published_at_the_lattice_as_a_mean_of_the_window_before) {
+TEST(power_is_published_at_update_times_as_a_mean_of_the_window_before) {
   const auto clock = std::make_shared<ScriptedClock>(8.0);
   const PowerSteps steps({0.0, 0.875}, {100.0, 300.0});
   ScriptedSensor sensor("scripted", channel(Kind::power), steps, clock, 8.0, {0.5, 0.25});

@@ -57,7 +57,7 @@ TEST(playing_once_holds_the_last_power_and_forgets_what_was_later) {
   CHECK_NEAR(simulated_nvml_true_energy_j(0, -1.0, 0.0), 60, 1e-9);
 }
 
-TEST(counter_moves_on_its_own_lattice_in_whole_mj) {
+TEST(counter_moves_at_its_own_update_times_in_whole_mj) {
   const Simulation simulation(50.0);
   const nvmlDevice_t device = simulation.handle();
   configure("counter_period_s", 0.02);

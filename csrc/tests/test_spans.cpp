@@ -56,7 +56,7 @@ TEST(an_exit_closes_what_an_exception_left_open) {
   CHECK(f.recorder.size() == 3);
 }
 
-TEST(a_call_that_is_left_is_kept_when_its_times_are_told) {
+TEST(a_call_that_is_left_is_kept_when_its_times_are_added) {
   Fixture f;
   f.recorder.enter(1);
   f.recorder.enter(2);

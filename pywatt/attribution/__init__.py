@@ -1,4 +1,4 @@
-"""From traces and spans to energies with their uncertainty: pure functions, one file a method."""
+"""Turn traces and spans into energies with uncertainty: pure functions, one file per method."""
 
 from pywatt.attribution.choose import METHODS, Method, attribute
 from pywatt.attribution.problem import Attributed

@@ -1,4 +1,4 @@
-"""`pywatt.characterize` and `pywatt.attribute`: from traces and spans that anyone gives."""
+"""`pywatt.characterize` and `pywatt.attribute`, for traces and spans from any source."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import numpy as np
 from pywatt.attribution.choose import Method
 from pywatt.attribution.choose import attribute as attribute_source
 from pywatt.attribution.problem import Attributed, typical_self_time_s
-from pywatt.attribution.result import PathTimes, SpanEnergy, fold_by_name, fold_outermost
+from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
 from pywatt.errors import ArgumentError, CoverageError
 from pywatt.metering import sensor_model as characterization
-from pywatt.metering.energy_curve import poll_period_s, stale_period_s
+from pywatt.metering.caveats import caveats
+from pywatt.metering.energies import SpanEnergy
+from pywatt.metering.freshness import poll_period_s, stale_period_s
 from pywatt.metering.sensor_model import SensorModel
-from pywatt.metering.source import Source, caveats
-from pywatt.metering.updates import update_lattice
+from pywatt.metering.source import Source
+from pywatt.metering.updates import update_times
 from pywatt.sampling.trace import Trace
 from pywatt.spans.columns import Span, Spans
 
-# A call of fewer polls is told with what a slow meter would have shown of its neighbors.
+# Calls of fewer polls get a note: a slow meter would show part of their neighbors' power.
 FEW_POLLS = 10.0
 
 
@@ -36,11 +38,11 @@ class Attribution:
         energy_j_std: one standard deviation of it.
         outside_j: energy drawn while no span ran.
         outside_j_std: one standard deviation of it.
-        method: what shared the energy among the spans.
+        method: the method that shared the energy among the spans.
         reason: what that means, and why it was chosen.
         conditioning: condition number of the readings as mixtures of the names' powers, where the
-            method solves for these; else None. Large: the readings hardly tell names apart.
-        notes: what one must know to believe the figures.
+            method solves for these; else None. Large: the readings hardly separate the names.
+        notes: what to know before relying on the figures.
     """
 
     rows: tuple[SpanEnergy, ...]
@@ -55,7 +57,7 @@ class Attribution:
 
 
 def characterize(trace: Trace, spans: Sequence[Span] | Spans | None = None) -> SensorModel:
-    """Find out how a sensor sees, from its trace and perhaps a load that is known.
+    """Determine how a sensor samples power, from its trace and, if given, a known load.
 
     Args:
         trace: readings of the sensor, polled several times as often as it publishes.
@@ -63,8 +65,8 @@ def characterize(trace: Trace, spans: Sequence[Span] | Spans | None = None) -> S
             averaging window and the delay stay unknown.
 
     Returns:
-        Update instants, period and jitter, averaging window, delay and resolution, so far as they
-        can be told; its notes say what could not, and what would tell it.
+        Update times, period and jitter, averaging window, delay and resolution, as far as the trace
+        shows them; its notes say what is missing, and what would determine it.
     """
     return characterization.characterize(trace, None if spans is None else _columns(spans))
 
@@ -76,26 +78,26 @@ def attribute(
     method: Method = "auto",
     sensor_model: SensorModel | None = None,
 ) -> Attribution:
-    """Share energy among spans: of each name its joules, with one standard deviation.
+    """Share a trace's energy among spans: joules per name, with one standard deviation.
 
     Args:
         trace: readings of one source: a power, a counter, or one of each (a tuple, or a mapping as
-            a monitor reads): then the counter gives the total, and the power the shape. How often
-            its sensor shows a new value is found where it shows in the readings; where it does not,
-            and ``trace.sensor.update_period_s`` is None, each reading is taken to be fresh.
-        spans: what ran, in the clock of the trace. Spans of one name are taken to have the same
-            power, where the method needs it.
+            a monitor reads): then the counter gives the total, and the power the shape. The
+            sensor's update period is taken from the readings if they show it; if they do not, and
+            ``trace.sensor.update_period_s`` is None, each reading is taken as fresh.
+        spans: what ran, on the clock of the trace. If the method needs it, spans of one name are
+            assumed to have the same power.
         method: ``overlap``: each span has the energy read between its start and end; for sensors
-            faster than the spans. ``regression``: the names' powers from what each reading is the
-            mean of; for a few names, in spans of milliseconds, that change their phase to the
-            sensor. ``time``: shares of time. ``auto``: the surest of them that can be believed.
-        sensor_model: how the power is seen, from `characterize` with a known load; None: it is
-            found in this trace, if it can be.
+            faster than the spans. ``regression``: solves for the names' powers from the sensor's
+            averaging windows; for a few names, in spans of milliseconds, whose phase to the sensor
+            varies. ``time``: shares of time. ``auto``: the most certain of them without doubts.
+        sensor_model: how the sensor samples power, from `characterize` with a known load; None:
+            determined from this trace, if possible.
 
     Raises:
         ArgumentError: no spans, spans that end before they start or reach out of their parents, or
             traces that are not one power and one counter.
-        AttributionError: a method that is not known.
+        AttributionError: an unknown method.
         CoverageError: the trace does not reach from the first span to the last.
     """
     columns = _columns(spans)
@@ -129,7 +131,7 @@ def _columns(spans: Sequence[Span] | Spans) -> Spans:
 
 
 def _reach(spans: Spans) -> tuple[float, float]:
-    """Start of the first span and end of the last."""
+    """Return the start of the first span and the end of the last."""
     blocks = [block for block in spans.blocks() if len(block.path)]
     if not blocks:
         raise ArgumentError("there are no spans to share the energy among")
@@ -139,12 +141,12 @@ def _reach(spans: Spans) -> tuple[float, float]:
 
 def _source(trace: Trace | Iterable[Trace] | Mapping[str, Trace]) -> Source:
     if isinstance(trace, Trace):
-        return Source.of(_timed(trace))
+        return Source.of(_with_update_period(trace))
     traces = list(trace.values() if isinstance(trace, Mapping) else trace)
     if not all(isinstance(each, Trace) for each in traces):
         raise ArgumentError(f"give traces of one source as pywatt.Trace, not {trace!r:.80}")
-    powers = [_timed(each) for each in traces if each.power_w is not None]
-    counters = [_timed(each) for each in traces if each.power_w is None]
+    powers = [_with_update_period(each) for each in traces if each.power_w is not None]
+    counters = [_with_update_period(each) for each in traces if each.power_w is None]
     if not traces or len(powers) > 1 or len(counters) > 1:
         raise ArgumentError(
             f"{len(powers)} powers and {len(counters)} counters are not one source: give one of "
@@ -154,19 +156,19 @@ def _source(trace: Trace | Iterable[Trace] | Mapping[str, Trace]) -> Source:
     return replace(main, power=powers[0] if powers else None)
 
 
-def _timed(trace: Trace) -> Trace:
-    """Tell a trace that was not sampled here how often its sensor publishes, if it shows."""
+def _with_update_period(trace: Trace) -> Trace:
+    """Add the update period to a trace that pywatt did not sample, if its readings show it."""
     if trace.quality is not None or trace.sensor.update_period_s is not None:
         return trace
-    lattice = update_lattice(trace)
-    period_s = stale_period_s(trace) if lattice is None else lattice.period_s
+    updates = update_times(trace)
+    period_s = stale_period_s(trace) if updates is None else updates.period_s
     if period_s is None:
         return trace
     return replace(trace, sensor=replace(trace.sensor, update_period_s=period_s))
 
 
 def _taken_as_fresh(source: Source, times: PathTimes) -> tuple[str, ...]:
-    """Say that a power is believed at each poll, where it may be a slow meter's."""
+    """Note that each power reading is taken as fresh, where the meter may be slow."""
     power = source.power
     if power is None or power.quality is not None or power.sensor.update_period_s is not None:
         return ()
@@ -174,15 +176,15 @@ def _taken_as_fresh(source: Source, times: PathTimes) -> tuple[str, ...]:
     if not repeats and typical_self_time_s(times) >= FEW_POLLS * poll_period_s(power):
         return ()
     return (
-        "each reading of the power is taken to be that moment's, since nothing shows how often the "
-        "sensor publishes: where it is a mean of the time before, or late, calls have a part of "
-        "their neighbors' energy; set the trace's sensor.update_period_s to have that in the "
+        "each power reading is taken as the power at that moment, since the sensor's update period "
+        "is unknown: if it is late, or a mean of the time before, calls get part of their "
+        "neighbors' energy; set the trace's sensor.update_period_s to include this in the "
         "deviations, or give a sensor_model",
     )
 
 
 def _rows(found: Attributed, spans: Spans, times: PathTimes) -> tuple[SpanEnergy, ...]:
-    """Fold paths to names; those of one name err the same way round, so deviations add up."""
+    """Fold paths to names; paths of one name share their error, so deviations add up."""
     paths, names, energies = spans.paths, len(spans.names), found.energies
     calls = fold_by_name(paths, times.calls, names)
     columns = [

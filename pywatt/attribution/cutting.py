@@ -1,4 +1,4 @@
-"""Cutting a curve of energy along the spans: what all methods without a model have in common."""
+"""Cut a curve of energy along the spans, as all methods without a sensor model do."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
-    """Energy over time as knots; power is linear between them, or constant where it is None.
+class Curve:
+    """Energy over time at points; power is linear between them, or constant where it is None.
 
-    What lies outside of [start_s, end_s], which the knots cover, does not count.
+    What lies outside of [start_s, end_s], which the points cover, does not count.
     """
 
     time_s: FloatArray
@@ -28,7 +28,7 @@ class Shape:
     end_s: float
 
     def integrate(self, start_s: FloatArray, end_s: FloatArray) -> FloatArray:
-        """Energy of the parts of windows that count."""
+        """Return the energy of the parts of windows that count."""
         return _core.integrate(
             self.time_s,
             self.power_w,
@@ -38,18 +38,18 @@ class Shape:
         )
 
 
-def self_energies(spans: Spans, *shapes: Shape) -> list[FloatArray]:
-    """Energy of each call path's own time under each curve, in its unit, each of shape (paths,).
+def self_energies(spans: Spans, *curves: Curve) -> list[FloatArray]:
+    """Return the energy of each path's own time under each curve, in its unit, of shape (paths,).
 
-    Where calls run side by side, in several threads or on several streams, their power cannot be
-    told apart: each moment is shared equally among the calls open then that have none inside them.
+    Calls that run at the same time, in several threads or on several streams, cannot be separated:
+    each moment is shared equally among the calls open then that have none inside them.
     """
     if _is_concurrent(spans):
-        return _shared_self_energies(spans, shapes)
-    inclusive = [np.zeros(len(spans.paths)) for _ in shapes]
+        return _shared_self_energies(spans, curves)
+    inclusive = [np.zeros(len(spans.paths)) for _ in curves]
     for block in spans.blocks():
-        for total, shape in zip(inclusive, shapes, strict=True):
-            energy_j = shape.integrate(block.start_s, block.end_s)
+        for total, curve in zip(inclusive, curves, strict=True):
+            energy_j = curve.integrate(block.start_s, block.end_s)
             total += np.bincount(block.path, energy_j, minlength=len(total))
     return [spans.paths.minus_children(total) for total in inclusive]
 
@@ -58,28 +58,28 @@ def _is_concurrent(spans: Spans) -> bool:
     return any(bool(np.any(block.thread != 0)) for block in spans.blocks())
 
 
-def _shared_self_energies(spans: Spans, shapes: Sequence[Shape]) -> list[FloatArray]:
+def _shared_self_energies(spans: Spans, curves: Sequence[Curve]) -> list[FloatArray]:
     owner, edge_s, step = _edges(spans)
     order = np.lexsort((edge_s, owner))
     owner, edge_s = owner[order], edge_s[order]
-    # Calls of a path less the calls inside them: how many work themselves. Each path's steps add up
-    # to nothing, so one running sum serves all paths.
-    working = np.maximum(np.cumsum(step[order]), 0)
+    # Open calls of a path less the calls inside them: how many are active. Each path's steps add up
+    # to zero, so one running sum serves all paths.
+    active = np.maximum(np.cumsum(step[order]), 0)
     # After a path's last edge none of its calls is open: what follows there is never an interval.
-    works = np.flatnonzero(working)
-    knots_s, among = _knots(shapes, edge_s, np.diff(working, prepend=0))
+    first = np.flatnonzero(active)
+    points_s, among = _points(curves, edge_s, np.diff(active, prepend=0))
     all_own_j: list[FloatArray] = []
-    for shape in shapes:
-        shared = _divided(shape, knots_s, among)
-        energy_j = shared.integrate(edge_s[works], edge_s[works + 1]) * working[works]
+    for curve in curves:
+        shared = _divided(curve, points_s, among)
+        energy_j = shared.integrate(edge_s[first], edge_s[first + 1]) * active[first]
         own_j = np.zeros(len(spans.paths))
-        own_j += np.bincount(owner[works], energy_j, minlength=len(own_j))
+        own_j += np.bincount(owner[first], energy_j, minlength=len(own_j))
         all_own_j.append(own_j)
     return all_own_j
 
 
 def _edges(spans: Spans) -> tuple[npt.NDArray[np.int32], FloatArray, npt.NDArray[np.int8]]:
-    """Where the number of a path's own working calls changes: path, time and change."""
+    """Return where the number of a path's active calls changes: path, time and change."""
     blocks = list(spans.blocks())
     path = np.concatenate([block.path for block in blocks])
     start_s = np.concatenate([block.start_s for block in blocks])
@@ -94,20 +94,20 @@ def _edges(spans: Spans) -> tuple[npt.NDArray[np.int32], FloatArray, npt.NDArray
     )
 
 
-def _knots(
-    shapes: Sequence[Shape], edge_s: FloatArray, step: npt.NDArray[np.int64]
+def _points(
+    curves: Sequence[Curve], edge_s: FloatArray, step: npt.NDArray[np.int64]
 ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """All moments at which a curve or the number of working calls changes, and that number then."""
+    """Return all times at which a curve or the number of active calls changes, and that number."""
     order = np.argsort(edge_s, kind="stable")
-    edge_s, working = edge_s[order], np.cumsum(step[order])
-    knots_s = np.unique(np.concatenate((*(shape.time_s for shape in shapes), edge_s)))
-    # How many work in the segment that begins at each knot.
-    position = np.searchsorted(edge_s, knots_s[:-1], side="right") - 1
-    return knots_s, np.where(position >= 0, working[np.maximum(position, 0)], 0)
+    edge_s, active = edge_s[order], np.cumsum(step[order])
+    points_s = np.unique(np.concatenate((*(curve.time_s for curve in curves), edge_s)))
+    # How many are active in the segment that begins at each point.
+    position = np.searchsorted(edge_s, points_s[:-1], side="right") - 1
+    return points_s, np.where(position >= 0, active[np.maximum(position, 0)], 0)
 
 
-def _divided(shape: Shape, knots_s: FloatArray, among: npt.NDArray[np.int64]) -> Shape:
-    """Divide the power at each moment by the number of calls that work then."""
-    segment_j = shape.integrate(knots_s[:-1], knots_s[1:]) / np.maximum(among, 1)
+def _divided(curve: Curve, points_s: FloatArray, among: npt.NDArray[np.int64]) -> Curve:
+    """Divide the power at each moment by the number of calls active then."""
+    segment_j = curve.integrate(points_s[:-1], points_s[1:]) / np.maximum(among, 1)
     energy_j = np.concatenate(([0.0], np.cumsum(segment_j)))
-    return Shape(knots_s, None, energy_j, shape.start_s, shape.end_s)
+    return Curve(points_s, None, energy_j, curve.start_s, curve.end_s)

@@ -1,8 +1,8 @@
-"""Overlap: each span has the energy that flowed between its beginning and its end.
+"""Overlap: each span has the energy that was read between its start and its end.
 
-Right where the sensor is finer than the spans. Each edge of a span is known only to the time that
-the sensor lags behind, so energy leaks to the neighbor, in every call the same way. How much is
-seen by leaving readings out: with twice the period twice as much leaks.
+Right if the sensor is faster than the spans. Since the sensor lags, each edge of a span is late and
+energy leaks to the neighbor, in the same direction in every call. Leaving out readings shows how
+much: at twice the period twice as much leaks.
 """
 
 from __future__ import annotations
@@ -11,56 +11,58 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution import by_time as time
-from pywatt.attribution.cutting import Shape, self_energies
-from pywatt.attribution.problem import Attributed, Case
+from pywatt.attribution.cutting import Curve, self_energies
+from pywatt.attribution.problem import Attributed, Problem
 from pywatt.attribution.result import PathEnergies, PathTimes
-from pywatt.metering.energy_curve import is_fine, update_period_s
+from pywatt.metering.freshness import is_fine, update_period_s
 from pywatt.sampling.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
 
-# A span is resolved where it lasts at least so many update periods of the sensor: then its two
-# edges are off by at most a half of it.
+# A span is resolved if it lasts at least this many update periods of the sensor: then its two
+# edges are off by at most half of it.
 RESOLVED_PERIODS = 2.0
 
 
-def attribute(case: Case) -> Attributed:
+def attribute(problem: Problem) -> Attributed:
     """Cut the finest trace along the spans, and scale it to the measured energy of the window.
 
     Calls that the sensor does not resolve get readings that are mostly others': their deviations
-    are at least those of not knowing their power.
+    are at least those of an unknown power.
     """
-    resolved_s = case.resolved_s or case.finest.duration_s
-    cut = _cut(case, resolved_s)
-    calls = np.maximum(case.times.calls, 1.0)
-    energies = cut.no_surer_than(
-        time.unknown_stds(case.times, case.total, case.end_s - case.start_s),
-        inclusive=case.times.time_s < resolved_s * calls,
-        own=case.times.self_time_s < resolved_s * calls,
-        outside=case.call_s < resolved_s,
+    resolved_s = problem.resolved_s or problem.finest.duration_s
+    cut = _cut(problem, resolved_s)
+    calls = np.maximum(problem.times.calls, 1.0)
+    energies = cut.widened_to(
+        time.unknown_stds(problem.times, problem.total, problem.end_s - problem.start_s),
+        inclusive=problem.times.time_s < resolved_s * calls,
+        own=problem.times.self_time_s < resolved_s * calls,
+        outside=problem.call_s < resolved_s,
     )
-    unseen = case.resolved_s is None or case.call_s < RESOLVED_PERIODS * resolved_s
-    why = f"each call has the energy that was read between its start and end; {case.facts}"
-    return Attributed(energies, case.total, "overlap", why, doubt=case.facts if unseen else None)
+    unresolved = problem.resolved_s is None or problem.call_s < RESOLVED_PERIODS * resolved_s
+    why = f"each call has the energy that was read between its start and end; {problem.facts}"
+    return Attributed(
+        energies, problem.total, "overlap", why, doubt=problem.facts if unresolved else None
+    )
 
 
-def _cut(case: Case, period_s: float) -> PathEnergies:
-    """Energies whose edges are known to the update period."""
-    trace, spans, times, total = case.finest, case.spans, case.times, case.total
-    start_s, end_s = case.start_s, case.end_s
+def _cut(problem: Problem, period_s: float) -> PathEnergies:
+    """Cut the finest trace; the edges are known to one update period."""
+    trace, spans, times, total = problem.finest, problem.spans, problem.times, problem.total
+    start_s, end_s = problem.start_s, problem.end_s
     inside_s = max(start_s, trace.start_s), min(end_s, trace.end_s)
-    shape = Shape(trace.time_s, trace.power_w, trace.energy_j, *inside_s)
-    seen_j = float(shape.integrate(np.array([start_s]), np.array([end_s]))[0])
-    scale = total.energy_j / seen_j if seen_j != 0 else 0.0
-    knots = _every_second_update(trace, period_s)
-    coarse = Shape(trace.time_s[knots], None, trace.energy_j[knots], *inside_s)
-    own_j, own_of_coarse_j = (own * scale for own in self_energies(spans, shape, coarse))
+    fine = Curve(trace.time_s, trace.power_w, trace.energy_j, *inside_s)
+    read_j = float(fine.integrate(np.array([start_s]), np.array([end_s]))[0])
+    scale = total.energy_j / read_j if read_j != 0 else 0.0
+    kept = _every_second_update(trace, period_s)
+    coarse = Curve(trace.time_s[kept], None, trace.energy_j[kept], *inside_s)
+    own_j, own_of_coarse_j = (own * scale for own in self_energies(spans, fine, coarse))
     inclusive_j = spans.paths.plus_children(own_j)
     outside_j = total.energy_j - float(np.sum(own_j))
 
     leak_j = own_of_coarse_j - own_j
-    lag_j = _module_spread_w(own_j, times) * _lag_s(case, period_s)
+    lag_j = _module_spread_w(own_j, times) * _lag_s(problem, period_s)
     noise_j = _reading_spread_w(trace, start_s, end_s) * scale * period_s / np.sqrt(12.0)
     edges = 2.0 * times.calls
     own_edges = edges.copy()
@@ -85,30 +87,30 @@ def _cut(case: Case, period_s: float) -> PathEnergies:
 
 
 def _every_second_update(trace: Trace, period_s: float) -> npt.NDArray[np.int_]:
-    """Readings that are twice the sensor's period apart, and the last."""
+    """Return the indices of readings twice the sensor's period apart, and of the last."""
     last = len(trace) - 1
     polls = period_s * last / trace.duration_s if trace.duration_s > 0 else 1.0
     return np.append(np.arange(0, last, max(2, round(2 * polls))), last)
 
 
-def _lag_s(case: Case, period_s: float) -> float:
-    """Time by which the sensor shows an edge late in the mean.
+def _lag_s(problem: Problem, period_s: float) -> float:
+    """Return the mean delay with which the sensor shows an edge.
 
-    Not at all where every reading is fresh. Where a reading is shown until the next, an edge shows
-    half a period late, and half the time later that the reading is the mean of.
+    Zero if every reading is fresh. Otherwise half a period, since a reading is shown until the
+    next, and half of the averaging window.
     """
-    if is_fine(case.finest):
+    if is_fine(problem.finest):
         return 0.0
-    period_s = update_period_s(case.finest) or period_s
-    if case.finest is not case.shape:
+    period_s = update_period_s(problem.finest) or period_s
+    if problem.finest is not problem.shape:
         return period_s / 2.0
-    window_s = case.sensor_model.window_s
+    window_s = problem.sensor_model.window_s
     # A sensor whose window is not known may average all the time since its last update.
     return (period_s + (period_s if window_s is None else window_s)) / 2.0
 
 
 def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
-    """Standard deviation of the power between modules, by time: what leaks over an edge."""
+    """Return the power's standard deviation between modules, by time: what leaks over an edge."""
     ran = times.self_time_s > 0
     if not np.any(ran):
         return 0.0
@@ -119,13 +121,13 @@ def _module_spread_w(own_j: FloatArray, times: PathTimes) -> float:
 
 
 def _reading_spread_w(trace: Trace, start_s: float, end_s: float) -> float:
-    """Standard deviation of the power between readings: what an edge catches by chance."""
+    """Return the power's standard deviation between readings: what an edge gets by chance."""
     first, last = np.searchsorted(trace.time_s, (start_s, end_s))
     inside = slice(max(0, int(first) - 1), int(last) + 1)
     if trace.power_w is not None:
         power_w, weight_s = trace.power_w[inside], None
     else:
-        # By time: two readings that happen to lie close together tell little of the power.
+        # By time: the power between two readings that happen to be close is uncertain.
         weight_s = np.diff(trace.time_s[inside])
         power_w = np.diff(trace.energy_j[inside]) / weight_s
     if len(power_w) < 2:

@@ -1,4 +1,4 @@
-"""What every method of attribution is given, and what it answers: one interface for all."""
+"""What every attribution method gets, and what it returns: one interface for all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
-from pywatt.metering.energy_curve import is_fine, update_period_s
+from pywatt.attribution.result import PathEnergies, PathTimes
+from pywatt.metering.energies import WindowEnergy
+from pywatt.metering.freshness import is_fine, update_period_s
 from pywatt.metering.sensor_model import SensorModel, characterize
 from pywatt.metering.source import Source
 from pywatt.sampling.trace import Trace
@@ -17,17 +18,17 @@ from pywatt.spans.columns import Spans
 
 
 @dataclass(frozen=True)
-class Case:
-    """Energy of a window and the spans to share it among; what takes long is found once, if asked.
+class Problem:
+    """Energy of a window and the spans to share it among; costly properties are cached.
 
     Attributes:
         source: where the energy comes from.
-        spans: what ran, in the clock of the source's traces.
+        spans: what ran, on the clock of the source's traces.
         times: the spans' calls and times by path.
         start_s: beginning of the window.
         end_s: end of the window.
         total: measured energy of the window.
-        known_model: how the source's power is seen, where that is known from elsewhere.
+        known_model: how the source's sensor samples power, if known from elsewhere.
     """
 
     source: Source
@@ -50,21 +51,21 @@ class Case:
 
     @cached_property
     def shape(self) -> Trace:
-        """The trace that tells how power changed: the power, else the counter."""
+        """The trace that shows how power changed: the power, else the counter."""
         return self.source.power or self.source.traces[0]
 
     @cached_property
     def sensor_model(self) -> SensorModel:
-        """How the sensor of `shape` sees; its lattice is always that of these readings."""
+        """How the sensor of `shape` samples power, with the update times of these readings."""
         if self.known_model is None or not self.known_model.window_s:
             return characterize(self.shape, self.spans)
         return self.known_model.in_trace(self.shape)
 
     @cached_property
     def resolved_s(self) -> float | None:
-        """Time below which `finest` shows nothing: its update period, or what a reading averages.
+        """Shortest time that `finest` resolves: its update period, or the averaging window.
 
-        None where it moved too little to tell.
+        None if it changed too little to show this.
         """
         period_s = update_period_s(self.finest)
         if period_s is None or is_fine(self.finest) or self.finest is not self.shape:
@@ -78,13 +79,13 @@ class Case:
 
     @property
     def facts(self) -> str:
-        """Say how long calls are and what the sensor can see of them."""
+        """How long calls are, and how often the sensor updates."""
         period_s = update_period_s(self.finest)
         if period_s is None:
-            return f"how often {self.finest.sensor.name} shows a new value is not known"
+            return f"the update period of {self.finest.sensor.name} is not known"
         return (
-            f"half of the modules' own time is in calls shorter than {self.call_s * 1e3:.3g} ms, "
-            f"and {self.finest.sensor.name} shows a new value every {period_s * 1e3:.3g} ms"
+            f"half of the calls' run time is in calls below {self.call_s * 1e3:.3g} ms; "
+            f"{self.finest.sensor.name} updates every {period_s * 1e3:.3g} ms"
         )
 
 
@@ -97,10 +98,10 @@ class Attributed:
         total: measured energy of the window.
         method: what found them.
         reason: what that means, and what it rests on.
-        doubt: why another method should be used; None where there is no such reason.
+        doubt: why another method should be used; None if there is no such reason.
         conditioning: largest over smallest influence of any mixture of the modules' powers on the
-            readings, where the method solves for them; else None.
-        notes: what a reader must know.
+            readings, if the method solves for them; else None.
+        notes: what to know before relying on the energies.
     """
 
     energies: PathEnergies
@@ -112,12 +113,12 @@ class Attributed:
     notes: tuple[str, ...] = ()
 
 
-# Raises AttributionError where it cannot say anything about the case.
-Attribute = Callable[[Case], Attributed]
+# Raises AttributionError if it has no answer.
+Attribute = Callable[[Problem], Attributed]
 
 
 def typical_self_time_s(times: PathTimes) -> float:
-    """Own time of one call such that half of all modules' own time is in calls shorter than it."""
+    """Return the own time of a call such that half of all own time is in shorter calls."""
     called = times.calls > 0
     if not np.any(called):
         return 0.0

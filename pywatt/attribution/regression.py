@@ -1,7 +1,7 @@
 """Regression: the powers whose means over the sensor's windows best explain its readings.
 
 Good for few and long modules, whose shares in the sensor's window change from reading to reading.
-Useless for many short ones, and for a load that keeps the sensor's own period: the uncertainties
+Useless for many short ones, and for a load in step with the sensor's updates: the uncertainties
 then are wide, and the verdict says so.
 """
 
@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution import by_time as time
-from pywatt.attribution.problem import Attributed, Case
-from pywatt.attribution.regression_powers import FoundPowers
+from pywatt.attribution.problem import Attributed, Problem
+from pywatt.attribution.regression_powers import Powers
 from pywatt.attribution.regression_readings import WindowReadings
-from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy, fold_by_name
+from pywatt.attribution.result import PathEnergies, PathTimes, fold_by_name
 from pywatt.errors import AttributionError
+from pywatt.metering.energies import WindowEnergy
 from pywatt.metering.exposure import Exposure
 from pywatt.metering.sensor_model import SensorModel
 from pywatt.sampling.trace import Trace
@@ -25,13 +26,13 @@ from pywatt.spans.columns import Spans
 
 FloatArray = npt.NDArray[np.float64]
 
-# What may be given to the wrong module, as a share of the modules' energy, in an answer to believe.
+# Energy that may be on the wrong module in a reliable result, as a share of the modules' energy.
 MAX_MISATTRIBUTED = 0.05
 
-# Half of the modules' time must be in calls of at least so many times the timing's uncertainty.
+# Half of the modules' time must be in calls of at least this many timing uncertainties.
 SHORTEST_CALL = 5.0
 
-# Measured and fitted total may differ by so much without a note.
+# Measured and fitted total may differ by this share without a note.
 MAX_DISAGREEMENT = 0.03
 
 # Mean of the absolute value of a normal error of standard deviation 1.
@@ -40,22 +41,22 @@ MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a regression can be believed, and what that rests on.
+    """Whether a regression is reliable, and why.
 
     Attributes:
-        believable: whether the readings tell the modules apart.
+        believable: whether the readings separate the modules.
         reason: why, or why not.
         readings: how many readings were used.
         misattributed: energy expected on the wrong module, as a share of the modules' energy.
         explained: share of the readings' variance that is predicted for each from the others.
         condition: largest over smallest influence of any mixture of powers on the readings.
-        residual_w: standard deviation of what is left of the readings.
+        residual_w: standard deviation of the readings' residuals.
         delay_s: time from the end of a reading's window to its publication, as fitted.
         delay_s_std: one standard deviation of it.
         drift: change of all powers alike over the run, as a share.
-        total_ratio: measured energy of the window over that of the regression; what differs from 1
-            is a disagreement between counter and power, or power that changed between readings.
-        notes: what a reader of the energies should know.
+        total_ratio: measured energy of the window over that of the regression; not 1 if counter and
+            power disagree, or the power changed between readings.
+        notes: what to know before relying on the energies.
     """
 
     believable: bool
@@ -72,34 +73,34 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def attribute(case: Case) -> Attributed:
-    """Share the energy by the powers that explain the readings; doubted where they hardly do.
+def attribute(problem: Problem) -> Attributed:
+    """Share the energy by the powers that explain the readings, with a doubt if they hardly do.
 
-    Figures that are in doubt are no surer than those of a share by time.
+    Energies in doubt have at least the deviations of a share by time.
 
     Raises:
-        AttributionError: as `regress`, with what characterization could not tell.
+        AttributionError: as `regress`, with what characterization could not determine.
     """
-    model = case.sensor_model
+    model = problem.sensor_model
     if model.window_s is None and model.notes:
         raise AttributionError("; ".join(model.notes))
     energies, verdict = regress(
-        case.shape,
+        problem.shape,
         model,
-        case.spans,
-        case.times,
-        case.start_s,
-        case.end_s,
-        case.total,
+        problem.spans,
+        problem.times,
+        problem.start_s,
+        problem.end_s,
+        problem.total,
     )
     if not verdict.believable:
-        energies = energies.no_surer_than(
-            time.unknown_stds(case.times, case.total, case.end_s - case.start_s)
+        energies = energies.widened_to(
+            time.unknown_stds(problem.times, problem.total, problem.end_s - problem.start_s)
         )
-    why = f"each module has the power that explains {verdict.readings} readings best"
+    why = f"each module has the power that best explains {verdict.readings} readings"
     return Attributed(
         energies,
-        case.total,
+        problem.total,
         "regression",
         f"{why}; {verdict.reason}" if verdict.believable else why,
         doubt=None if verdict.believable else verdict.reason,
@@ -121,7 +122,7 @@ def regress(
 
     Args:
         trace: power, or a counter where there is none.
-        model: how the trace's sensor sees.
+        model: how the trace's sensor samples power.
         spans: what ran; the power of a name is taken to be the same in all its spans.
         times: the spans' calls and times by path.
         start_s: beginning of the window.
@@ -129,12 +130,12 @@ def regress(
         total: measured energy of the window.
 
     Raises:
-        AttributionError: when readings are published or what they are the mean of is not known, or
-            there are too few.
+        AttributionError: the update times or the averaging window are not known, or there are too
+            few readings.
     """
     exposure = Exposure(spans)
     readings = WindowReadings.of(trace, model, start_s, end_s)
-    powers = FoundPowers.of(readings, exposure)
+    powers = Powers.of(readings, exposure)
     self_s = fold_by_name(spans.paths, times.self_time_s, len(spans.names))
     outside_s = max(0.0, (end_s - start_s) - float(np.sum(self_s)))
     energies = _Energies.of(powers, np.append(self_s, outside_s), total)
@@ -145,12 +146,12 @@ def regress(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Energies:
-    """Energies of the names and outside last, closed on the measured total.
+    """Energies of the names and outside last, scaled to the measured total.
 
     Attributes:
         energy_j: the energies.
-        apart_j_std: one standard deviation of each if the total were exact, whose own error is on
-            no name more than on another.
+        apart_j_std: one standard deviation of each if the total were exact, whose own error all
+            names share.
         covariance: of the energies, the total's error in it.
         total_ratio: the total over what the powers add up to.
     """
@@ -161,8 +162,8 @@ class _Energies:
     total_ratio: float
 
     @classmethod
-    def of(cls, powers: FoundPowers, time_s: FloatArray, total: WindowEnergy) -> _Energies:
-        """Scale powers times time to the total: an error that all share goes with it."""
+    def of(cls, powers: Powers, time_s: FloatArray, total: WindowEnergy) -> _Energies:
+        """Scale powers times time to the total, which removes an error that all share."""
         per_watt = time_s * powers.relative
         found_j = powers.power_w * per_watt
         sum_j = float(np.sum(found_j))
@@ -170,9 +171,9 @@ class _Energies:
             raise AttributionError("the readings hold no energy to share among the modules")
         ratio = float(total.energy_j) / sum_j
         energy_j = ratio * found_j
-        closes = np.eye(len(found_j)) - np.outer(found_j / sum_j, np.ones(len(found_j)))
-        closes *= ratio * per_watt[None, :]
-        apart = closes @ powers.covariance @ closes.T
+        scaling = np.eye(len(found_j)) - np.outer(found_j / sum_j, np.ones(len(found_j)))
+        scaling *= ratio * per_watt[None, :]
+        apart = scaling @ powers.covariance @ scaling.T
         shared = np.outer(found_j, found_j) * (total.energy_j_std / sum_j) ** 2
         return cls(energy_j, np.sqrt(np.diag(apart)), apart + shared, ratio)
 
@@ -200,12 +201,12 @@ def _by_path(
 
 def _judge(
     readings: WindowReadings,
-    powers: FoundPowers,
+    powers: Powers,
     energies: _Energies,
     exposure: Exposure,
     times: PathTimes,
 ) -> Verdict:
-    """Say whether the modules' energies can be believed, and why not."""
+    """Decide whether the modules' energies are reliable, and why not."""
     modules_j = float(np.sum(energies.energy_j[:-1]))
     misattributed = 1.0
     if modules_j > 0:
@@ -214,30 +215,30 @@ def _judge(
     timing_s = float(np.hypot(np.hypot(timing_s, powers.delay_s_std), readings.window_s_std))
     short = _share_in_short_calls(times, SHORTEST_CALL * timing_s)
     window_ms = 1e3 * float(np.median(readings.window_s))
-    against = []
+    doubts = []
     if exposure.concurrent:
-        against.append("modules ran in several threads at once, which a reading cannot tell apart")
+        doubts.append("modules ran in several threads at once, which readings cannot separate")
     if misattributed > MAX_MISATTRIBUTED:
-        against.append(
-            f"{len(readings.time_s)} readings cannot tell the modules apart: their shares of the "
+        doubts.append(
+            f"{len(readings.time_s)} readings cannot separate the modules: their shares of the "
             f"sensor's window of {window_ms:.3g} ms hardly change from reading to reading, as with "
-            "many short modules or a load that keeps the sensor's own period"
+            "many short modules or a load in step with the sensor's updates"
         )
     if short > 0.5:
-        against.append(
+        doubts.append(
             f"{short:.0%} of the modules' time is in calls shorter than {SHORTEST_CALL:.0f} times "
-            f"the {timing_s * 1e3:.2g} ms to which it is known when the sensor looked"
+            f"the {timing_s * 1e3:.2g} ms to which the sensor's averaging windows are known"
         )
     notes = []
     if abs(energies.total_ratio - 1.0) > MAX_DISAGREEMENT:
         notes.append(
             f"the measured total is {energies.total_ratio:.2f} times what the powers add up to: "
-            "counter and power disagree, or the power changed where the sensor did not look"
+            "counter and power disagree, or the power changed between readings"
         )
-    sure = f"{misattributed:.1%} of the modules' energy is expected on the wrong one"
+    sure = f"{misattributed:.1%} of the modules' energy is expected on the wrong module"
     return Verdict(
-        believable=not against,
-        reason="; ".join(against) or sure,
+        believable=not doubts,
+        reason="; ".join(doubts) or sure,
         readings=len(readings.time_s),
         misattributed=misattributed,
         explained=powers.best.explained,
@@ -252,6 +253,6 @@ def _judge(
 
 
 def _share_in_short_calls(times: PathTimes, shorter_s: float) -> float:
-    """Share of the own time that is in calls whose own time is shorter on average."""
+    """Return the share of own time in calls whose own time is shorter on average."""
     each_s = times.self_time_s / np.maximum(times.calls, 1.0)
     return float(np.sum(times.self_time_s[each_s < shorter_s]) / np.sum(times.self_time_s))

@@ -1,11 +1,10 @@
-"""Powers from means over known mixtures of them, shrunk toward the common mean as far as they bear.
+"""Fit powers to means over known mixtures of them, shrunk toward the common mean.
 
 Readings are y = A p + noise: row k of A holds the shares of reading k's window in each name, p the
 powers. The powers scatter around an unknown mean with a standard deviation (spread) that is also
 unknown. How probable the readings are under each spread and noise (restricted likelihood;
 D. Harville, J. Am. Stat. Assoc. 72, 1977) weighs them; powers and covariance are summed over all
-spreads, so that where the readings do not tell, what remains is the prior's ignorance and not a
-lucky guess.
+spreads, so that powers that the readings do not determine keep the prior's uncertainty.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ SPREAD_SCALE = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PowerFit:
-    """Powers as the readings tell them.
+    """Powers fitted to readings.
 
     Attributes:
         power_w: mean of the powers' distribution, shape (names,).
         covariance: its covariance in W², shape (names, names).
         trend: coefficients of the trends, shape (trends,).
         log_evidence: logarithm of how probable the readings are, up to a constant.
-        residual_w: what the powers leave of the readings, times trust, shape (readings,).
+        residual_w: residuals of the readings, times trust, shape (readings,).
         explained: share of the readings' variance that is predicted for each from the others.
         condition: largest over smallest influence of any mixture of powers on the readings.
     """
@@ -53,14 +52,14 @@ def fit_powers(
     floor_w: float,
     trust: FloatArray,
 ) -> PowerFit:
-    """Find the powers whose mixtures the readings are.
+    """Fit the powers whose mixtures the readings are.
 
     Args:
         shares: shape (readings, names); each row's sum is 1.
         reading_w: shape (readings,).
         trends_w: what slow changes add to the readings, times unknown coefficients;
             shape (readings, trends).
-        floor_w: noise of a reading below which none is believed, such as its resolution's.
+        floor_w: smallest noise of a reading, such as that of its resolution.
         trust: one over each reading's noise, relative to the others, about 1; shape (readings,).
     """
     readings, names = shares.shape
@@ -78,10 +77,12 @@ def fit_powers(
     degrees = max(1, readings - free.shape[1])
     squares = float(varied @ varied)
 
-    rough_noise_w = np.sqrt(_left(squares, along, influence, 1e12, floor_w, degrees) / degrees)
+    rough_noise_w = np.sqrt(
+        _squares_left(squares, along, influence, 1e12, floor_w, degrees) / degrees
+    )
     ratios = (SPREADS * mean_w / rough_noise_w) ** 2
-    left = _left(squares, along, influence, ratios, floor_w, degrees)
-    # Few readings tell their noise badly: Student's distribution is wider.
+    left = _squares_left(squares, along, influence, ratios, floor_w, degrees)
+    # Few readings determine their noise badly: Student's distribution is wider.
     noise_var = left / degrees
     spread_w = np.sqrt(ratios * noise_var)
     likely = -0.5 * np.sum(np.log1p(np.outer(ratios, influence)), axis=1)
@@ -110,7 +111,7 @@ def fit_powers(
     hat = np.sum(basis**2, axis=1)
     rest = np.maximum(1.0 - hat, 1e-9)
     hat = hat + np.sum((mixed @ axes) ** 2 * (ratio / (1.0 + ratio * influence)), axis=1)
-    unseen = np.sum((residual_w / np.maximum(1.0 - hat, 1e-9)) ** 2)
+    left_out = np.sum((residual_w / np.maximum(1.0 - hat, 1e-9)) ** 2)
     variance = np.sum((varied / rest) ** 2)
     ranked = np.sort(influence)
     # One mixture, that of all names alike, is the common mean's.
@@ -121,12 +122,12 @@ def fit_powers(
         trend=coefficients[1:],
         log_evidence=log_evidence,
         residual_w=residual_w,
-        explained=float(1.0 - unseen / variance) if variance > 0 else 0.0,
+        explained=float(1.0 - left_out / variance) if variance > 0 else 0.0,
         condition=float(np.sqrt(ranked[-1] / smallest)) if smallest > 0 else float("inf"),
     )
 
 
-def _left(
+def _squares_left(
     squares: float,
     along: FloatArray,
     influence: FloatArray,
@@ -134,6 +135,6 @@ def _left(
     floor_w: float,
     degrees: int,
 ) -> FloatArray:
-    """Sum of squares that powers of each ratio of spread to noise leave, each at its own cost."""
+    """Return the sum of squares that each ratio of spread to noise leaves, its penalty included."""
     kept = 1.0 / (1.0 / np.asarray(ratio)[..., None] + influence)
     return np.maximum(squares - kept @ along**2, degrees * floor_w**2)

@@ -1,4 +1,4 @@
-"""The powers of a run whose delay and window are not known exactly: summed over all of them."""
+"""Powers of a run whose delay and window are not known exactly: means over all of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pywatt.metering.exposure import Exposure
 
 FloatArray = npt.NDArray[np.float64]
 
-# What is not known is tried on so many points, then again around the best, so many times;
-# the window up to so many of its standard deviations.
+# An unknown is tried at this many points, then again around the best, in this many rounds; the
+# window up to this many of its standard deviations.
 POINTS = 7
 FIRST_DELAY_ROUNDS = 3
 DELAY_ROUNDS = 4
@@ -25,7 +25,7 @@ WINDOW_STDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class _Weighted:
-    """The fits of several values of something that is not known, with how probable each is."""
+    """The fits for several values of an unknown, with the probability of each."""
 
     value: tuple[float, ...]
     weight: tuple[float, ...]
@@ -56,7 +56,7 @@ class _Weighted:
             low, high = max(best - reach, first_low), min(best + reach, first_high)
         values = sorted(fits)
         likely = np.array([log_probability(value) for value in values])
-        # Errors that follow one another count less: a fit is no surer than its independent ones.
+        # Autocorrelated errors count less: a fit is only as certain as its independent ones.
         independent = _independent_share(fits[best].residual_w)
         weight = np.exp(independent * (likely - np.max(likely))) * np.gradient(values)
         weight /= np.sum(weight)
@@ -80,13 +80,13 @@ class _Weighted:
 
     @property
     def between(self) -> FloatArray:
-        """Covariance of the powers from not knowing the value."""
+        """Covariance of the powers since the value is unknown."""
         away_w = np.array([fit.power_w for fit in self.fit]) - self.power_w
         return np.asarray((away_w.T * np.array(self.weight)) @ away_w)
 
     @property
     def within(self) -> FloatArray:
-        """Covariance of the powers where the value is known."""
+        """Covariance of the powers if the value were known."""
         parts = [
             weight / _independent_share(fit.residual_w) * fit.covariance
             for weight, fit in zip(self.weight, self.fit, strict=True)
@@ -95,7 +95,7 @@ class _Weighted:
 
 
 def _independent_share(residual: FloatArray) -> float:
-    """Share of errors that are independent where each resembles the one before (AR(1))."""
+    """Return the share of independent errors where each resembles the one before (AR(1))."""
     power = float(residual @ residual)
     alike = float(residual[1:] @ residual[:-1]) / power if power > 0 else 0.0
     alike = min(max(alike, 0.0), 0.95)
@@ -103,7 +103,7 @@ def _independent_share(residual: FloatArray) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FoundPowers:
+class Powers:
     """Powers of the names and outside last.
 
     Attributes:
@@ -125,16 +125,16 @@ class FoundPowers:
     best: PowerFit
 
     @classmethod
-    def of(cls, readings: WindowReadings, exposure: Exposure) -> FoundPowers:
-        """Fit delay and window one after the other, and sum over both."""
+    def of(cls, readings: WindowReadings, exposure: Exposure) -> Powers:
+        """Fit delay and window one after the other, and average over both."""
         wider_s, between = 0.0, np.zeros((1, 1))
         delays = _over_delays(readings, exposure, wider_s, FIRST_DELAY_ROUNDS)
-        readings = readings.weighed(exposure, delays.mean, delays.best)
+        readings = readings.weighted(exposure, delays.mean, delays.best)
         std_s = min(readings.window_s_std, float(np.min(readings.window_s)) / 4.0)
         if std_s > 0:
             middle_s = delays.mean
             windows = _Weighted.over(
-                # Wider to both sides: the middle of the window is what the delay has found.
+                # Wider on both sides: the fitted delay gives the middle of the window.
                 lambda wider_s: readings.fit(exposure, middle_s - wider_s / 2.0, wider_s),
                 -WINDOW_STDS * std_s,
                 WINDOW_STDS * std_s,
@@ -144,9 +144,9 @@ class FoundPowers:
             wider_s, between = windows.mean, windows.between
         delays = _over_delays(readings, exposure, wider_s, DELAY_ROUNDS)
         power_w, covariance = delays.power_w, delays.within + delays.between + between
-        covariance += readings.misplaced(exposure, delays.mean, wider_s)
+        covariance += readings.timing_covariance(exposure, delays.mean, wider_s)
         if np.any(power_w < 0):
-            power_w = _not_negative(power_w, covariance)
+            power_w = _nonnegative(power_w, covariance)
         course = readings.trends() @ delays.best.trend
         shares = exposure.shares(readings.time_s - delays.mean, readings.window_s + wider_s)
         ran = np.sum(shares, axis=0)
@@ -158,7 +158,7 @@ class FoundPowers:
 def _over_delays(
     readings: WindowReadings, exposure: Exposure, wider_s: float, rounds: int
 ) -> _Weighted:
-    """Fits for all delays; none is more likely than another beforehand."""
+    """Fit all delays, which are equally likely beforehand."""
     return _Weighted.over(
         lambda delay_s: readings.fit(exposure, delay_s, wider_s),
         readings.low_s,
@@ -168,8 +168,8 @@ def _over_delays(
     )
 
 
-def _not_negative(power_w: FloatArray, covariance: FloatArray) -> FloatArray:
-    """The most probable powers of a normal distribution that are not below zero."""
+def _nonnegative(power_w: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return the most probable nonnegative powers of a normal distribution."""
     from scipy.optimize import nnls  # takes a moment to import, and few need it
 
     scale = 1e-9 * float(np.trace(covariance)) / len(power_w)

@@ -1,4 +1,4 @@
-"""Readings of one run as the means of power over windows, and the powers that explain them."""
+"""Readings of one run as mean powers of windows, and the powers that explain them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pywatt.sampling.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
-# The clocks of spans and readings may differ by this much beside what the sensor model says.
+# The clocks of spans and readings may differ by this much beyond what the sensor model says.
 MAX_CLOCK_ERROR_S = 0.003
 
-# Fewer readings than these per name, or at all, tell nothing.
+# Fewer readings do not suffice for a fit.
 MIN_READINGS = 8
 
-# Times that all instants are moved at random, to see what their uncertainty does.
-MOVES = 8
+# Random shifts of all update times, to see the effect of their uncertainty.
+SHIFTS = 8
 
 # Share of the mean power by which power may change at a window's edge, which is not known exactly.
 EDGE_CONTRAST = 0.5
@@ -34,12 +34,12 @@ class WindowReadings:
 
     Attributes:
         time_s: when each was published, shape (readings,).
-        window_s: time that each is the mean of.
-        window_s_std: one standard deviation of it, the same way round for all.
+        window_s: averaging window of each.
+        window_s_std: one standard deviation of it, an error that all share.
         reading_w: what was published, as power.
-        low_s: smallest delay that is thought possible.
+        low_s: smallest possible delay.
         high_s: largest.
-        floor_w: noise below which none is believed.
+        floor_w: smallest noise of a reading.
         timing_s: one standard deviation of `time_s`.
         trust: one over each reading's noise, relative to the others.
         level_w: power of each reading without slow changes.
@@ -60,13 +60,13 @@ class WindowReadings:
     def of(cls, trace: Trace, model: SensorModel, start_s: float, end_s: float) -> WindowReadings:
         """Take the readings whose windows lie between start and end at all delays."""
         name = trace.sensor.name
-        if model.lattice is None or model.window_s is None:
+        if model.updates is None or model.window_s is None:
             raise AttributionError(
-                f"{name}: which time its readings are the mean of is not known: characterize it "
-                "with a known load first, or use another method"
+                f"{name}: the averaging window of its readings is not known: characterize it with "
+                "a known load first, or use another method"
             )
-        lattice = model.lattice
-        time_s, reading_w = lattice.time_s, lattice.reading
+        updates = model.updates
+        time_s, reading_w = updates.time_s, updates.reading
         window_s = np.full(len(time_s), model.window_s)
         if trace.power_w is None:
             window_s = np.diff(time_s)
@@ -81,8 +81,8 @@ class WindowReadings:
                 "regression: run for longer, or use another method"
             )
         time_s, window_s, reading_w = time_s[inside], window_s[inside], reading_w[inside]
-        # A window that is misplaced gives noise, even where the readings happen to show none.
-        timing_s = lattice.time_s_std[-len(inside) :][inside]
+        # A misplaced window causes noise, even if the readings happen to show none.
+        timing_s = updates.time_s_std[-len(inside) :][inside]
         per_s = EDGE_CONTRAST * np.mean(np.abs(reading_w)) / np.mean(window_s)
         misplaced_w = per_s * np.median(timing_s)
         floor_w = float(np.hypot(misplaced_w, max(model.resolution, 1e-3) / np.sqrt(12.0)))
@@ -99,11 +99,11 @@ class WindowReadings:
             level_w=np.full(len(time_s), np.mean(reading_w)),
         )
 
-    def weighed(self, exposure: Exposure, delay_s: float, fit: PowerFit) -> WindowReadings:
-        """Trust those less that would be others had they been published a moment later.
+    def weighted(self, exposure: Exposure, delay_s: float, fit: PowerFit) -> WindowReadings:
+        """Trust readings less that would differ if published a moment later.
 
-        That moment is how well each instant is known: what it moves the reading by, as the
-        powers of a first fit have it, adds to the noise that all readings have.
+        That moment is the uncertainty of each update time. The change that it makes to the
+        reading, by the powers of a first fit, adds to the noise that all readings have.
         """
         reach_s = max(float(np.median(self.timing_s)), 1e-6)
         ahead, behind = (
@@ -114,34 +114,34 @@ class WindowReadings:
         common_var = float(np.mean(fit.residual_w**2 - moved_var))
         var = np.maximum(common_var, 0.25 * self.floor_w**2) + moved_var
         trust = np.exp(0.5 * np.mean(np.log(var))) / np.sqrt(var)
-        # A slow change is in proportion to what a reading would have been without it.
+        # A slow change is proportional to what a reading would be without it.
         level_w = (ahead + behind) @ fit.power_w / 2.0
         return replace(self, trust=trust, level_w=level_w)
 
-    def misplaced(self, exposure: Exposure, delay_s: float, wider_s: float) -> FloatArray:
-        """Covariance of the powers from not knowing the instants, beside the noise that this makes.
+    def timing_covariance(self, exposure: Exposure, delay_s: float, wider_s: float) -> FloatArray:
+        """Return the powers' covariance from uncertain update times, beside the noise these make.
 
-        Shares that are wrong draw the powers together. Instants moved once more by as much as they
-        are uncertain show how far (J. Cook and L. Stefanski, J. Am. Stat. Assoc. 89, 1994).
+        Wrong shares draw the powers together. Shifting the times once more by their uncertainty
+        shows how far (J. Cook and L. Stefanski, J. Am. Stat. Assoc. 89, 1994).
         """
         random = np.random.default_rng(0)
         known_w = self.fit(exposure, delay_s, wider_s).power_w
         away_w = np.zeros(len(known_w))
-        for _ in range(MOVES):
+        for _ in range(SHIFTS):
             moved_s = self.time_s + self.timing_s * random.standard_normal(len(self.time_s))
             moved = replace(self, time_s=moved_s).fit(exposure, delay_s, wider_s)
-            away_w += (moved.power_w - known_w) / MOVES
+            away_w += (moved.power_w - known_w) / SHIFTS
         return np.outer(away_w, away_w)
 
     def trends(self) -> FloatArray:
-        """Slow changes over the run that are allowed for: straight, and bent; of mean zero."""
+        """Return the slow changes that the fit allows: linear and quadratic, of mean zero."""
         count = 2 if len(self.time_s) >= 40 else 1 if len(self.time_s) >= 20 else 0
         at = 2.0 * (self.time_s - self.time_s[0]) / np.ptp(self.time_s) - 1.0
         columns = np.column_stack([at, at**2 - 1.0 / 3.0])[:, :count]
         return np.asarray(columns - np.mean(columns, axis=0))
 
     def fit(self, exposure: Exposure, delay_s: float, wider_s: float) -> PowerFit:
-        """Fit powers, names and outside last, for one delay and windows wider by so much."""
+        """Fit the powers of names, and outside last, for one delay and windows `wider_s` wider."""
         window_s = self.window_s + wider_s
         shares = exposure.shares(self.time_s - delay_s, window_s)
         trends_w = self.level_w[:, None] * self.trends()

@@ -1,4 +1,4 @@
-"""What attribution gives: energies of call paths, with their uncertainty."""
+"""Results of attribution: energies of call paths, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ import numpy.typing as npt
 from pywatt.spans.columns import CallPaths, Spans
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowEnergy:
-    """Energy of one window in J with one standard deviation."""
-
-    energy_j: float
-    energy_j_std: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +61,7 @@ class PathEnergies:
     outside_j: float
     outside_j_std: float
 
-    def no_surer_than(
+    def widened_to(
         self,
         other: Deviations,
         *,
@@ -77,7 +69,7 @@ class PathEnergies:
         own: npt.NDArray[np.bool_] | bool = True,
         outside: bool = True,
     ) -> PathEnergies:
-        """Raise the deviations to at least these, where told to."""
+        """Raise the selected deviations to at least those of `other`."""
 
         def raised(mine: FloatArray, theirs: FloatArray, where: Any) -> FloatArray:
             return np.where(where, np.maximum(mine, theirs), mine)
@@ -99,56 +91,3 @@ def fold_by_name(paths: CallPaths, figures: FloatArray, names: int) -> FloatArra
 def fold_outermost(paths: CallPaths, figures: FloatArray, names: int) -> FloatArray:
     """Add up inclusive figures by name; a call inside one of its own name is in that already."""
     return fold_by_name(paths, np.where(paths.outermost(), figures, 0.0), names)
-
-
-@dataclass(frozen=True, slots=True)
-class SpanEnergy:
-    """Energy of all spans of one name.
-
-    Attributes:
-        name: the name.
-        calls: how many there were.
-        time_s: their duration together in s.
-        energy_j: their energy together in J, what ran inside them included; None where it is not
-            known.
-        energy_j_std: one standard deviation of it in J; None where it is not known.
-        self_energy_j: the part of it that was drawn while nothing ran inside them; None where it
-            was not looked for or is not known.
-        self_energy_j_std: one standard deviation of it in J; None likewise.
-    """
-
-    name: str
-    calls: int
-    time_s: float
-    energy_j: float | None
-    energy_j_std: float | None
-    self_energy_j: float | None = None
-    self_energy_j_std: float | None = None
-
-    @property
-    def power_w(self) -> float | None:
-        """Mean power in W; None where it is not known."""
-        return None if self.energy_j is None or self.time_s <= 0 else self.energy_j / self.time_s
-
-    @classmethod
-    def single(cls, name: str, time_s: float, energy: WindowEnergy | None) -> SpanEnergy:
-        """Make the figures of one span."""
-        if energy is None:
-            return cls(name, 1, time_s, None, None)
-        return cls(name, 1, time_s, energy.energy_j, energy.energy_j_std)
-
-    def plus(self, other: SpanEnergy) -> SpanEnergy:
-        """Add the figures of more spans; their errors are taken to be the same way round."""
-
-        def total(a: float | None, b: float | None) -> float | None:
-            return None if a is None or b is None else a + b
-
-        return SpanEnergy(
-            self.name,
-            self.calls + other.calls,
-            self.time_s + other.time_s,
-            total(self.energy_j, other.energy_j),
-            total(self.energy_j_std, other.energy_j_std),
-            total(self.self_energy_j, other.self_energy_j),
-            total(self.self_energy_j_std, other.self_energy_j_std),
-        )

@@ -1,4 +1,4 @@
-"""From blocks of one call, and idle between them, to the energy of one call: pure functions."""
+"""Energy of one call, from blocks of calls with idle between them: pure functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pywatt.repetition.solve import BlockEnergies
 
 FloatArray = npt.NDArray[np.float64]
 
-CALL = 0  # work of the blocks whose energy is asked for
-OTHER = 1  # work of other blocks of the same call, which tell how sensors see, and windows
-WORKS = 2
+CALL = 0  # kind of the blocks whose energy is measured
+OTHER = 1  # kind of other blocks of the same call, used for sensor models and for windows
+KINDS = 2
 
-# No block tells the energy better: what is left of a counter that is read without any noise.
-LEAST_SPREAD = 1e-5
+# Smallest spread of blocks, as a share of their energy: that of a counter read without noise.
+MIN_SPREAD = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Figures:
     call_s: float
 
     def plus(self, other: Figures) -> Figures:
-        """Add what another source tells of the same calls."""
+        """Add what another source measured of the same calls."""
         return Figures(
             self.energy_j + other.energy_j,
             float(np.hypot(self.energy_j_std, other.energy_j_std)),
@@ -58,31 +58,31 @@ class Figures:
 def call_figures(
     energies: BlockEnergies, models: Sequence[SensorModel], blocks: Sequence[Block]
 ) -> Figures | None:
-    """Average what the blocks tell of one call; None where none of them is told.
+    """Average the energy of a call over the blocks; None where it is known in none of them.
 
     Args:
-        energies: what one source tells of each block.
+        energies: energy of a call in each block, from one source.
         models: how its sensors average.
         blocks: all that ran, in order, with nothing but idle between.
     """
     call_s = np.array([block.call_s for block in blocks])
-    # An error of idle power is the same in all blocks, so that repeating does not show it.
+    # An error of idle power is common to all blocks, so repeating does not show it.
     own_var = energies.call_j_std**2 - (energies.per_idle_s * energies.idle_w_std) ** 2
     whole = replace(
         energies,
         call_j=energies.call_j + energies.idle_w * call_s,
         call_j_std=np.sqrt(np.maximum(own_var, 0.0)),
     )
-    found = combine(blocks, whole, WORKS, LEAST_SPREAD)
+    found = combine(blocks, whole, KINDS, MIN_SPREAD)
     energy_j, mean_s = float(found.call_j[CALL]), float(found.call_s[CALL])
     if not np.isfinite(energy_j):
         return None
     net_j = energy_j - energies.idle_w * mean_s
-    mine = np.array([block.work == CALL for block in blocks]) & np.isfinite(energies.call_j)
-    repeated_j = float(found.call_j_std[CALL]) * _of_few(int(np.count_nonzero(mine)))
-    block_s = min(block.end_s - block.start_s for block in blocks if block.work == CALL)
+    mine = np.array([block.kind == CALL for block in blocks]) & np.isfinite(energies.call_j)
+    repeated_j = float(found.call_j_std[CALL]) * _student_factor(int(np.count_nonzero(mine)))
+    block_s = min(block.end_s - block.start_s for block in blocks if block.kind == CALL)
     window_w = (
-        net_j / mean_s * max((_window_share(model, block_s) for model in models), default=0.0)
+        net_j / mean_s * max((_averaging_std(model, block_s) for model in models), default=0.0)
     )
     per_idle_s = float(np.mean(energies.per_idle_s[mine])) + mean_s
     parts_j = (repeated_j, per_idle_s * energies.idle_w_std, window_w * mean_s)
@@ -99,15 +99,16 @@ def call_figures(
     )
 
 
-def _of_few(blocks: int) -> float:
-    """How much wider than a normal deviation that of a mean of few blocks is (Student's t)."""
+def _student_factor(blocks: int) -> float:
+    """Return how much wider than normal the mean of few blocks is distributed (Student's t)."""
     return float(np.sqrt((blocks - 1.0) / (blocks - 3.0))) if blocks > 3 else 1.0
 
 
-def _window_share(model: SensorModel, block_s: float) -> float:
-    """Deviation of a power by a window that is not known well, where it is longer than blocks.
+def _averaging_std(model: SensorModel, block_s: float) -> float:
+    """Return the relative deviation of power due to an uncertain averaging window.
 
-    No reading sees idle alone then, nor calls, and all of them have that error in common.
+    0 where the window is shorter than a block. Otherwise no reading covers idle or calls alone,
+    and all readings share that error.
     """
     if model.window_s is None or model.window_s_std is None or model.window_s < block_s:
         return 0.0
@@ -116,11 +117,11 @@ def _window_share(model: SensorModel, block_s: float) -> float:
 
 
 def durations(blocks: Sequence[Block]) -> tuple[float, float]:
-    """Median time of one call, and half the width of the middle 68 %, each call counting alike."""
+    """Return the median time of one call and half the width of the middle 68 %, by calls."""
     time_s, calls = [], []
     for block in blocks:
         begins = np.flatnonzero(np.diff(block.done) > 0)
-        # A wait after some calls belongs to them.
+        # A wait after calls is part of their time.
         time_s.append(np.diff(np.append(block.mark_s[begins], block.end_s)))
         calls.append(np.diff(block.done)[begins])
     weight = np.concatenate(calls)

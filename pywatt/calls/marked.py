@@ -1,4 +1,4 @@
-"""What the windows inside a call take, told apart over many calls by the methods of attribution."""
+"""Energy of the windows inside a call, attributed over many calls."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pywatt import _core
-from pywatt.attribution.choose import BETTER, attribute
+from pywatt.attribution.choose import ADVICE, attribute
 from pywatt.attribution.problem import Attributed
 from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
 from pywatt.calls.result import CallWindow
-from pywatt.metering.energy_curve import is_fine
+from pywatt.metering.freshness import is_fine
 from pywatt.metering.sensor_model import SensorModel, characterize
 from pywatt.metering.source import Source
 from pywatt.spans import windows
 from pywatt.spans.columns import RecordedSpans
 
-# Regression errs by more than it says where windows are a small part of what a reading averages:
-# in simulations of six to eight runs each, by 1.5 times its deviation from an eighth on, and by 2.5
-# times below.
-SHORTEST_SHARE = 1 / 8
+# Regression errs by more than its deviation where windows are short against the sensor's averaging
+# window: in simulations of six to eight runs each, by 1.5 times its deviation where they are an
+# eighth or more of it, and by 2.5 times where they are less.
+MIN_WINDOW_SHARE = 1 / 8
 REGRESSION_STD = 1.5
 
-CALL_NAME = ""  # no window can be called so
+CALL_NAME = ""  # no window can have this name
 
 
 class MarkedCalls:
@@ -47,7 +47,7 @@ class MarkedCalls:
         return len(self._names) > 1
 
     def open_window(self, name: str) -> Callable[[], None]:
-        """Open a named window; returns what closes it."""
+        """Open a named window and return a function that closes it."""
         if name not in self._names:
             self._names.append(name)
         index = self._names.index(name)
@@ -59,7 +59,7 @@ class MarkedCalls:
         return close
 
     def recorded(self, call: Callable[[], object]) -> Callable[[], object]:
-        """Return the call as one that is recorded."""
+        """Wrap the call so that it is recorded."""
 
         def called() -> None:
             self._recorder.enter(0)
@@ -77,10 +77,10 @@ class MarkedCalls:
         start_s: float,
         end_s: float,
     ) -> tuple[tuple[CallWindow, ...], tuple[str, ...]]:
-        """Tell the windows' energies apart from all calls between two moments.
+        """Attribute the energy of all calls between two moments to the windows.
 
         Returns:
-            The windows, without energies where any source cannot tell them apart, and why not.
+            The windows, without energies where a source cannot separate them, and the reasons.
         """
         spans = RecordedSpans(self._names, self._recorder)
         count = len(self._names)
@@ -100,20 +100,20 @@ class MarkedCalls:
             doubt = _doubt(found, model, shortest_s)
             if found is None or doubt is not None:
                 energy_j[:] = np.nan
-                notes.append(f"{source.name} cannot tell the windows inside a call apart: {doubt}")
+                notes.append(f"{source.name} cannot separate the windows inside a call: {doubt}")
                 continue
             energy_j += fold_outermost(spans.paths, found.energies.energy_j, count)
-            # Calls err the same way round.
+            # Errors of the calls have the same sign, so their deviations add up.
             std_j = fold_outermost(spans.paths, found.energies.energy_j_std, count)
             var += (std_j * (REGRESSION_STD if found.method == "regression" else 1.0)) ** 2
-        told = bool(sources) and not np.any(np.isnan(energy_j))
+        known = bool(sources) and not np.any(np.isnan(energy_j))
         return tuple(
             CallWindow(
                 name=name,
                 count=float(opened[k] / calls),
                 duration_s=float(time_s[k] / calls),
-                energy_j=float(energy_j[k] / calls) if told else None,
-                energy_j_std=float(np.sqrt(var[k]) / calls) if told else None,
+                energy_j=float(energy_j[k] / calls) if known else None,
+                energy_j_std=float(np.sqrt(var[k]) / calls) if known else None,
             )
             for k, name in enumerate(self._names)
             if k > 0 and opened[k] > 0
@@ -121,15 +121,15 @@ class MarkedCalls:
 
 
 def _doubt(found: Attributed | None, model: SensorModel | None, shortest_s: float) -> str | None:
-    """Say why energies of windows are not to be believed; None where they are."""
+    """Return why the windows' energies are not reliable; None where they are."""
     if found is None:
-        return "its readings do not reach over the calls"
+        return "its readings do not cover the calls"
     if found.method == "time":
-        return "; ".join(note.removesuffix(f"; {BETTER}") for note in found.notes)
+        return "; ".join(note.removesuffix(f"; {ADVICE}") for note in found.notes)
     window_s = 0.0 if model is None else model.window_s or 0.0
-    if found.method == "regression" and shortest_s < SHORTEST_SHARE * window_s:
+    if found.method == "regression" and shortest_s < MIN_WINDOW_SHARE * window_s:
         return (
-            f"some last {shortest_s * 1e3:.2g} ms, and its readings are means of "
+            f"some last {shortest_s * 1e3:.2g} ms, and its readings are averages over "
             f"{window_s * 1e3:.3g} ms: mark longer parts of the call"
         )
     return None

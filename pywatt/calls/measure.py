@@ -1,4 +1,4 @@
-"""`pywatt.measure_call`: what one call of a function takes."""
+"""`pywatt.measure_call`: the energy of one call of a function."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 from pywatt import _core
 from pywatt.calls.energies import durations
-from pywatt.calls.repetition import LEAST_BLOCKS, Repetition
+from pywatt.calls.repetition import MIN_BLOCKS, Repetition
 from pywatt.calls.result import CallEnergy
 from pywatt.errors import ArgumentError
-from pywatt.metering.source import caveats
+from pywatt.metering.caveats import caveats
 from pywatt.sampling.monitor import Monitor
-from pywatt.sensors.discovery import SensorChoice, select
+from pywatt.sensors.selection import SensorChoice, select
 from pywatt.support.callables import name_of, works_later
 from pywatt.support.checks import check_positive
+from pywatt.support.notes import ordered
 
 DEFAULT_TARGET = 0.02
 DEFAULT_BUDGET_S = 10.0
@@ -33,37 +34,37 @@ def measure_call(
     clock: _core.Clock | None = None,
     **kwargs: Any,
 ) -> CallEnergy:
-    """Find the energy of one call of `fn(*args, **kwargs)`, however short it is.
+    """Measure the energy of one call of `fn(*args, **kwargs)`, however short it is.
 
     ::
 
         print(pywatt.measure_call(model, x))
         print(pywatt.measure_call(model.generate, ids, max_new_tokens=8))
 
-    The call is made again and again: once to warm up, then in blocks with idle between, at random
-    phases of the sensors' periods, until the energy is known as well as asked for or the budget is
-    spent. **Whatever the call does besides computing it does each time**: it writes, sends or
-    appends as often. What it returns is dropped.
+    The call is repeated: once to warm up, then in blocks with idle between, at random phases of
+    the sensors' periods, until the energy is known to `target_rel_std` or the budget is spent.
+    **Side effects are repeated with it**: it writes, sends or appends each time. What it returns
+    is dropped.
 
-    Gradients are as the caller has them: wrap this in ``torch.inference_mode()`` where the real run
-    is. No parameter's ``grad`` is touched unless `fn` itself runs a backward pass. CUDA is waited
-    for at the ends of blocks only, so a call that only launches work is measured with that work.
+    Gradient mode is the caller's: wrap this in ``torch.inference_mode()`` where the real run is.
+    No parameter's ``grad`` is touched unless `fn` itself runs a backward pass. CUDA is synchronized
+    at the ends of blocks only, so a call that only launches work is measured with that work.
 
     Args:
-        fn: a function, a module, or anything that can be called. Where it takes keyword arguments
-            called like those below, bind them first: ``functools.partial(fn, budget_s=3)``.
-        args: what it is called with.
+        fn: a function, a module, or any other callable. If it takes keyword arguments named like
+            those below, bind them first: ``functools.partial(fn, budget_s=3)``.
+        args: positional arguments of the call.
         sensors: as in `pywatt.measure`.
         target_rel_std: the standard deviation to reach, as a share of the energy of a call.
-        budget_s: how long it may take after the warm-up call, in s. One block of calls runs
+        budget_s: time to spend after the warm-up call, in s. At least one block of calls runs,
             however long it takes.
         clock: a `ScriptedClock` for tests.
-        kwargs: what it is called with by name.
+        kwargs: keyword arguments of the call.
 
     Raises:
-        ArgumentError: arguments of this function that make no sense, before any call; a generator
-            or coroutine function, whose work is done after its call.
-        SensorError: a sensor asked for by name that cannot be read, likewise.
+        ArgumentError: invalid arguments, before any call; or `fn` is a generator or coroutine
+            function, whose work is done after its call.
+        SensorError: a sensor asked for by name cannot be read; also before any call.
         BaseException: whatever `fn` raises, as it is; what was measured until then, if anything, is
             its attribute ``partial``.
     """
@@ -83,27 +84,27 @@ def measure_call(
         with monitor:
             repetition.run()
     except BaseException as error:
-        # It goes on as it is, whatever becomes of what was measured.
+        # The exception propagates unchanged, also if what was measured gives no result.
         with suppress(Exception):
-            repetition.look()
+            repetition.update()
             if repetition.counted:
-                error.partial = result("until it was cut short")  # type: ignore[attr-defined]  # ours
+                error.partial = result("interrupted")  # type: ignore[attr-defined]  # ours
         raise
     if repetition.is_known:
-        return result(f"until the standard deviation was {100 * target_rel_std:.3g} % or less")
-    return result(f"until the budget of {budget_s:.4g} s was spent")
+        return result(f"stopped at target_rel_std={target_rel_std:.4g}")
+    return result(f"stopped at budget_s={budget_s:.4g}")
 
 
 def _check(fn: Any, target_rel_std: float, budget_s: float) -> None:
     if not callable(fn):
         raise ArgumentError(
-            f"measure_call needs something to call, not {type(fn).__name__}: give the function and "
-            "its arguments apart, as in measure_call(model, x)"
+            f"measure_call needs a callable, not {type(fn).__name__}: give the function and its "
+            "arguments separately, as in measure_call(model, x)"
         )
     if works_later(fn):
         raise ArgumentError(
-            f"a call of {name_of(fn)} returns before its work is done, so that there is nothing to "
-            "measure: give a function that does all of it, such as one that goes through the "
+            f"a call of {name_of(fn)} returns before its work is done, so there is nothing to "
+            "measure: give a function that does all of it, such as one that exhausts the "
             "generator or runs the coroutine"
         )
     check_positive("target_rel_std", target_rel_std, "0.02 for 2 %")
@@ -142,7 +143,7 @@ def _result(
         blocks=len(blocks),
         elapsed_s=elapsed_s,
         target_reached=found.is_known,
-        method=f"{calls:,} calls in {len(blocks)} block{plural} with idle between, {ended}",
+        method=f"{calls:,} calls in {len(blocks)} block{plural}; {ended}",
         estimated=any(source.info.estimated for source in sources),
         energy_by_sensor={
             source.info.name: None if each is None else each.energy_j
@@ -151,38 +152,38 @@ def _result(
         },
         sensors=infos,
         windows=found.windows,
-        notes=tuple(dict.fromkeys((*notes, *_notes(found)))),
+        notes=ordered((*notes, *_notes(found))),
     )
 
 
 def _notes(found: Repetition) -> Iterator[str]:
     sources = found.sources()
     if not sources:
-        yield "no sensor gave a reading: 'pywatt sensors' tells what can be read here, and why not"
+        yield "no sensor gave a reading: run 'pywatt sensors' to see what can be read here"
     for source in sources:
         if found.figures.get(source.info.name) is None and source.silent is None:
             yield (
-                f"the energy of {source.name} is not known: it published too little, or no "
+                f"the energy of {source.name} is not known: it published too few values, or no "
                 "power at all, while the calls ran; raise budget_s"
             )
     total = found.total
     if total is not None and not found.is_known:
         reached = total.energy_j_std / abs(total.energy_j) if total.energy_j else math.inf
         blocks = f"{len(found.counted)} block{'s' * (len(found.counted) != 1)}"
-        if len(found.counted) < LEAST_BLOCKS:
+        if len(found.counted) < MIN_BLOCKS:
             yield (
-                f"budget_s was enough for {blocks} only, too few to show how far calls differ: the "
+                f"budget_s was enough for {blocks} only, too few to show how much calls vary: the "
                 f"standard deviation of {reached:.1%} is a guess; raise budget_s"
             )
         else:
             yield (
-                f"the standard deviation is {reached:.1%} of the energy, more than was asked for: "
+                f"the standard deviation is {reached:.1%} of the energy, above target_rel_std: "
                 f"raise budget_s, which was enough for {blocks}"
             )
-    for name in sorted(found.windows_unknown):
+    for name in sorted(found.unidentified):
         yield (
-            f"{name}: what time its readings are the mean of could not be told; if it is longer "
-            "than 0.2 s, the energy is wrong: raise budget_s"
+            f"could not determine the averaging window of {name}; if it is longer than 0.2 s, the "
+            "energy is wrong: raise budget_s"
         )
     if found.windows and found.on_cuda:
         yield (

@@ -1,4 +1,4 @@
-"""A function by its name and its arguments as text: what a command line gives."""
+"""A function and its arguments, from the text of a command line."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _BY_NAME = re.compile(r"([A-Za-z_]\w*)=(?!=)(.*)", re.DOTALL)
 def function_named(target: str, *, folder: Path) -> Callable[..., Any]:
     """Import what ``module:function`` or ``path/to/file.py:function`` names.
 
-    The folder, or the file's own, is where its imports are looked for first, as Python itself does
-    it. A file is run once, as a module is. Errors in it go on as they are.
+    The folder, or the file's own, comes first on the import path, as in Python itself. A file is
+    run once, as a module is. Errors in it propagate unchanged.
 
     Args:
         target: what to import.
-        folder: where modules and paths are looked for.
+        folder: where to look for modules and paths.
 
     Raises:
         ArgumentError: there is no such module or function, or it cannot be called.
@@ -56,14 +56,14 @@ def _from_name(name: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # One that the module itself lacks is another matter.
+        # A module that this one imports is missing: not our error.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ArgumentError(
-            f"there is no module {name!r} in {folder} or among what is installed; {_EXAMPLE}"
+            f"there is no module {name!r} in {folder} or installed: {_EXAMPLE}"
         ) from None
     except (ValueError, TypeError):  # a name such as ".x"
-        raise ArgumentError(f"{name!r} is no module's name: {_EXAMPLE}") from None
+        raise ArgumentError(f"{name!r} is not a module name: {_EXAMPLE}") from None
 
 
 def _from_file(path: Path, given: str) -> ModuleType:
@@ -78,7 +78,7 @@ def _from_file(path: Path, given: str) -> ModuleType:
     assert spec is not None  # its name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Classes and dataclasses of the file look their module up.
+    # Dataclasses of the file look up their module there.
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
@@ -111,7 +111,7 @@ def arguments_of(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
 def check_arguments(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    """Raise an ArgumentError where a function does not take such arguments, so far as it tells."""
+    """Raise an ArgumentError where a function's signature does not accept the arguments."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # some of those written in C
@@ -120,7 +120,7 @@ def check_arguments(
         signature.bind(*args, **kwargs)
     except TypeError as error:
         called = f"{name_of(function)}{signature}"
-        raise ArgumentError(f"{called} cannot be called so: {error}; see --arg") from None
+        raise ArgumentError(f"{called} does not take these arguments: {error}; see --arg") from None
 
 
 def _literal(text: str) -> Any:
@@ -135,4 +135,4 @@ def share_of(text: str) -> float:
     try:
         return float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
     except ValueError:
-        raise ArgumentError(f"{text!r} is no share: give 2% or 0.02") from None
+        raise ArgumentError(f"{text!r} is not a share: give 2% or 0.02") from None

@@ -1,4 +1,4 @@
-"""Repeats a call in blocks with idle between, while sensors are read, until its energy is known."""
+"""Repeat a call in blocks with idle between, while sensors are read, until its energy is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pywatt.calls.energies import CALL, OTHER, Figures, call_figures
 from pywatt.calls.marked import MarkedCalls
 from pywatt.calls.result import CallWindow
 from pywatt.errors import ArgumentError
-from pywatt.metering.energy_curve import is_fine
+from pywatt.metering.freshness import is_fine
 from pywatt.metering.source import Source
 from pywatt.repetition.blocks import PASSES, Block
 from pywatt.repetition.sensing import (
@@ -28,52 +28,53 @@ from pywatt.repetition.timing import (
     TIMING_S,
     NotRepeatable,
     calls_on_device,
-    on_host,
+    calls_on_host,
     time_on_device,
 )
 from pywatt.sampling.monitor import Monitor
 
 FloatArray = npt.NDArray[np.float64]
 
-# Figures are looked at after so many blocks, or this share of the budget; and believed after so
-# many: fewer do not tell how far they spread.
+# Figures are updated after this many blocks or this share of the budget, whichever comes first.
 ROUND_BLOCKS = 6
 ROUND_SHARE = 0.4
-LEAST_BLOCKS = 3
 
-# No block nor pause takes more than this share of the budget, so that there are several of them.
+# Fewer blocks do not show how much they vary.
+MIN_BLOCKS = 3
+
+# No block or pause takes more than this share of the budget, so that there are several of them.
 BUDGET_SHARE = 0.06
 
-# A sensor's window is looked for during this share of the budget.
+# Share of the budget spent at most on finding the sensors' averaging windows.
 PROBE_SHARE = 0.5
 
-# A pause holds two readings that see nothing else, whatever their phase.
+# A pause holds two readings of idle alone, whatever their phase.
 PAUSE_PERIODS = 2.2
-LEAST_PAUSE_S = 0.1
+MIN_PAUSE_S = 0.1
 UNKNOWN_PERIOD_S = 0.1
 
-# Calls are this much apart at most where that is done to meet all phases of a sensor's period.
-LONGEST_SPACE_S = 0.05
+# Longest pause between calls that are spaced to hit all phases of a sensor's period.
+MAX_SPACE_S = 0.05
 
-# Work of the time in which figures are worked out, beside `PASSES` for that of the warm-up.
-LOOKS = PASSES - 1
-LOOK_S = 1e-3
+# Kind of the time in which figures are computed, beside `PASSES` for that of the warm-up.
+UPDATES = PASSES - 1
+UPDATE_S = 1e-3
 
 
 class Repetition:
     """One measurement of a call. What it has found so far can be read at any time.
 
     Args:
-        call: what is called.
+        call: the call to repeat.
         monitor: reads the sensors; running while `run` does.
-        target_rel_std: what the standard deviation of the energy shall be as a share of it.
-        budget_s: how long this may take after the warm-up call.
-        seed: of the lengths of blocks and pauses.
+        target_rel_std: the standard deviation to reach, as a share of the energy.
+        budget_s: time to spend after the warm-up call.
+        seed: seed of the lengths of blocks and pauses.
 
     Attributes:
         blocks: all that ran, in order, with nothing but idle between.
-        figures: what each source tells of one call, by its sensor; None where it does not.
-        windows: what windows inside the call take.
+        figures: energy of one call by each source's sensor; None where it is not known.
+        windows: energy of the windows inside the call.
         window_notes: why that is not known.
     """
 
@@ -99,12 +100,12 @@ class Repetition:
         self._sensing = Sensing(monitor)
         self._synchronize: Callable[[], None] | None = None
         self._call_s = 0.0
-        # The blocks before this one told what readings mean, too short to tell more.
+        # Blocks before this index only identified the sensors; they are too short to be measured.
         self._probed = 0
         self._start_s = self._clock.now_s()
 
     def run(self) -> None:
-        """Repeat until the target or the end of the budget is reached.
+        """Repeat until the target is reached or the budget is spent.
 
         Raises:
             ArgumentError: calls take no time.
@@ -113,7 +114,7 @@ class Repetition:
         self._warm_up()
         self._start_s = self._clock.now_s()
         if self._marked.any:
-            # Another one, since the warm-up is not what is measured.
+            # A new recorder, since the warm-up is not measured.
             with MarkedCalls(self._clock) as marked:
                 self._recorded = marked.recorded(self._call)
                 self._marked = marked
@@ -123,18 +124,18 @@ class Repetition:
             self._probe()
             self._repeat()
 
-    def look(self) -> None:
-        """Work out the figures from all blocks so far."""
+    def update(self) -> None:
+        """Compute the figures from all blocks so far."""
         began_s = self._clock.now_s()
-        # Idle has an end where something else begins: the last of it is counted to the look.
-        self._other(LOOKS, began_s - LOOK_S)
+        # Idle ends where something else begins: its last part counts as this update's.
+        self._add_other(UPDATES, began_s - UPDATE_S)
         self._learn()
         sources, models = self.sources(), self._sensing.models
         self.figures = {source.info.name: self._figures(source) for source in sources}
         if self._marked.any and self.counted:
             window = self.blocks[0].end_s, began_s
             self.windows, self.window_notes = self._marked.energies(sources, models, *window)
-        self._other(LOOKS, began_s)
+        self._add_other(UPDATES, began_s)
 
     def _figures(self, source: Source) -> Figures | None:
         blocks = self.blocks[self._probed :]
@@ -145,7 +146,7 @@ class Repetition:
         return call_figures(energies, list(models.values()), blocks)
 
     def sources(self) -> tuple[Source, ...]:
-        """What has been read so far."""
+        """Return what has been read so far."""
         return self._sensing.sources()
 
     @property
@@ -155,12 +156,12 @@ class Repetition:
 
     @property
     def counted(self) -> list[Block]:
-        """The blocks that the figures rest on."""
-        return [block for block in self.blocks if block.work == CALL]
+        """The blocks that the figures are computed from."""
+        return [block for block in self.blocks if block.kind == CALL]
 
     @property
     def total(self) -> Figures | None:
-        """What all sources together tell of one call; None where one of them does not."""
+        """Energy of one call over all sources; None where one of them is not known."""
         total: Figures | None = None
         for found in self.figures.values():
             if found is None:
@@ -170,15 +171,15 @@ class Repetition:
 
     @property
     def is_known(self) -> bool:
-        """Whether the energy is known as well as was asked for."""
+        """Whether the energy is known to the target."""
         total = self.total
-        if total is None or len(self.counted) < LEAST_BLOCKS:
+        if total is None or len(self.counted) < MIN_BLOCKS:
             return False
         return total.energy_j_std <= self._target * total.energy_j
 
     @property
-    def windows_unknown(self) -> set[str]:
-        """Names of sensors whose readings are means over a time that is not known."""
+    def unidentified(self) -> set[str]:
+        """Names of sensors whose averaging window is not known."""
         return {
             source.info.name
             for source in self.sources()
@@ -199,23 +200,23 @@ class Repetition:
                 call_s = time_on_device(self._call, TIMING_S, self._clock, self._synchronize)
                 self._call_s = call_s
         finally:
-            self._other(PASSES, began_s)
+            self._add_other(PASSES, began_s)
 
     def _probe(self) -> None:
-        """Find out what readings are the mean of, where they are no counter's: by going on and off.
+        """Find the averaging windows of power sensors by a load that switches on and off.
 
-        What is measured comes afterwards, in blocks and pauses as long as the sensors need.
+        The measurement follows, in blocks and pauses as long as the sensors need.
         """
         end_s = self._clock.now_s() + PROBE_SHARE * self._budget_s
         for lengths_s in PROBES_S:
-            if not self.windows_unknown:
+            if not self.unidentified:
                 return
             for _ in range(PROBE_SWITCHES):
                 self._idle(*lengths_s)
                 if self._clock.now_s() > end_s:
                     return
                 self._block(self._random.uniform(*lengths_s), probe=True)
-            # The last of them tells where idle begins.
+            # The last block stays: it marks where idle begins.
             self._probed = len(self.blocks) - 1
             self._idle(*lengths_s)
             self._learn()
@@ -223,7 +224,7 @@ class Repetition:
     def _repeat(self) -> None:
         while self._has_time():
             self._round()
-            self.look()
+            self.update()
             if self._is_done():
                 self._settle()
                 if self._is_done():
@@ -233,56 +234,56 @@ class Repetition:
     def _round(self) -> None:
         end_s = self._clock.now_s() + ROUND_SHARE * self._budget_s
         block_s, pause_s = self._lengths_s()
-        # Any phase of a sensor's period shall be met.
+        # Random pauses, so that blocks begin at every phase of a sensor's period.
         longest_s = pause_s + UNKNOWN_PERIOD_S
         self._idle(pause_s, longest_s)
         for number in range(ROUND_BLOCKS):
             if not self._has_time() or (number and self._clock.now_s() >= end_s):
                 return
-            self._block(block_s * self._random.uniform(0.9, 1.1), apart=number % 2 == 1)
+            self._block(block_s * self._random.uniform(0.9, 1.1), spaced=number % 2 == 1)
             self._idle(pause_s, longest_s)
 
     def _settle(self) -> None:
-        """Wait until the sensors have shown all blocks, and look."""
+        """Wait until the sensors have shown all blocks, and update the figures."""
         self._monitor.idle(self._monitor.settle_s)
-        self.look()
+        self.update()
 
     def _is_done(self) -> bool:
-        return self.is_known and all(_is_told(window, self._target) for window in self.windows)
+        return self.is_known and all(_is_known(window, self._target) for window in self.windows)
 
-    def _block(self, length_s: float, *, probe: bool = False, apart: bool = False) -> None:
-        """Run calls back to back for about so long; `apart`: not so, where windows need it."""
+    def _block(self, length_s: float, *, probe: bool = False, spaced: bool = False) -> None:
+        """Run calls back to back for about `length_s`, or `spaced` where windows need it."""
         began_s = self._clock.now_s()
         call = self._recorded or self._call
-        can_be_apart = self._recorded is not None and not self.on_cuda
-        apart = apart and can_be_apart and self._call_s < length_s / 2
+        can_be_spaced = self._recorded is not None and not self.on_cuda
+        spaced = spaced and can_be_spaced and self._call_s < length_s / 2
         try:
-            if apart:
-                mark_s, done = self._apart(call, length_s)
+            if spaced:
+                mark_s, done = self._spaced(call, length_s)
             elif self._synchronize is not None:
                 calls = length_s / max(self._call_s, 1e-9)
                 mark_s, done = calls_on_device(call, calls, self._clock, self._synchronize)
             else:
-                mark_s, done = on_host(call, length_s, self._clock)
+                mark_s, done = calls_on_host(call, length_s, self._clock)
         except NotRepeatable:
             raise ArgumentError(
-                "the calls take no time on the clock that was given: advance it inside the function"
+                "the calls take no time on the given clock: advance it inside the function"
             ) from None
         except BaseException:
-            self._other(PASSES, began_s)
+            self._add_other(PASSES, began_s)
             raise
-        # A call that is longer than any block would be is worth as much while probing.
-        counts = not apart and not (probe and self._call_s < BLOCK_S[1])
+        # A call longer than any block counts while probing too.
+        counts = not spaced and not (probe and self._call_s < BLOCK_S[1])
         self.blocks.append(Block(CALL if counts else OTHER, mark_s, done))
-        if not apart:
+        if not spaced:
             self._call_s = self.blocks[-1].call_s
 
-    def _apart(
+    def _spaced(
         self, call: Callable[[], object], duration_s: float
     ) -> tuple[FloatArray, FloatArray]:
-        """Call with pauses of any length up to that of a call."""
+        """Call with random pauses, each no longer than a call."""
         end_s = self._clock.now_s() + duration_s
-        longest_s = min(self._call_s, LONGEST_SPACE_S)
+        longest_s = min(self._call_s, MAX_SPACE_S)
         marks: list[float] = []
         while not marks or marks[-1] < end_s:
             if marks:
@@ -294,12 +295,12 @@ class Repetition:
         return np.array(marks), done
 
     def _idle(self, shortest_s: float, longest_s: float) -> None:
-        """Let the device idle for any time, so that blocks begin at all phases of the sensors'."""
+        """Idle for a random time, so that blocks begin at all phases of the sensors' periods."""
         self._monitor.idle(self._random.uniform(shortest_s, longest_s))
 
     def _lengths_s(self) -> tuple[float, float]:
-        """How long blocks and pauses must be for all sensors to see several of each alone."""
-        block_s, pause_s = BLOCK_S[0], LEAST_PAUSE_S
+        """Return lengths of blocks and pauses that give each sensor several readings in each."""
+        block_s, pause_s = BLOCK_S[0], MIN_PAUSE_S
         for source in self.sources():
             if source.silent is not None or is_fine(source.traces[0]):
                 continue
@@ -311,29 +312,29 @@ class Repetition:
             block_s = max(block_s, window_s + BLOCK_PERIODS * period_s)
             pause_s = max(pause_s, window_s + PAUSE_PERIODS * period_s)
         most_s = BUDGET_SHARE * self._budget_s
-        return max(BLOCK_S[0], min(block_s, most_s)), max(LEAST_PAUSE_S, min(pause_s, most_s))
+        return max(BLOCK_S[0], min(block_s, most_s)), max(MIN_PAUSE_S, min(pause_s, most_s))
 
     def _learn(self) -> None:
-        """Find out how sensors average, where that is not known of all yet."""
+        """Find how sensors average, unless that is known of all."""
         if not (self._sensing.models and self._sensing.known):
             self._sensing.learn(self.blocks)
 
     def _has_time(self) -> bool:
-        """Whether a block fits into the budget; one runs however long it takes."""
+        """Return whether a block fits into the budget; the first one always does."""
         left_s = self._budget_s - (self._clock.now_s() - self._start_s)
         block_s, pause_s = self._lengths_s()
         return not self.counted or left_s > max(block_s, self._call_s) + pause_s
 
-    def _other(self, work: int, start_s: float) -> None:
-        """Remember when something else than a block ran, until now."""
+    def _add_other(self, kind: int, start_s: float) -> None:
+        """Record that something other than a block ran from `start_s` until now."""
         end_s = self._clock.now_s()
         if self.blocks:
             start_s = max(start_s, self.blocks[-1].end_s)
         if end_s > start_s:
-            self.blocks.append(Block(work, np.array([start_s, end_s]), np.array([0.0, 1.0])))
+            self.blocks.append(Block(kind, np.array([start_s, end_s]), np.array([0.0, 1.0])))
 
 
-def _is_told(window: CallWindow, target: float) -> bool:
+def _is_known(window: CallWindow, target: float) -> bool:
     return (
         window.energy_j is not None
         and window.energy_j_std is not None
@@ -342,11 +343,11 @@ def _is_told(window: CallWindow, target: float) -> bool:
 
 
 def _cuda_synchronize() -> Callable[[], None] | None:
-    """What waits for all CUDA devices in use; None where the program has not used any."""
+    """Return what synchronizes all CUDA devices in use; None where the program has used none."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    # Waiting for a device that is not in use would first make a context there.
+    # Synchronizing a device that is not in use would create a context there.
     used = [i for i in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(i) > 0]
     used = used or [torch.cuda.current_device()]
 

@@ -1,4 +1,4 @@
-"""What is known of one call: frozen figures that renderers read."""
+"""The result of `measure_call`: frozen figures that renderers read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pywatt.sensors.discovery import SensorInfo
-from pywatt.support.display import encodable
-from pywatt.support.quantities import quantity, with_std
+from pywatt.sensors.info import SensorInfo
+from pywatt.support.display import explained, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +18,7 @@ class CallWindow:
         name: the name given to `pywatt.window`.
         count: how many such windows one call opens, on average.
         duration_s: time in them in one call.
-        energy_j: energy of one call in them, idle power included; None where it cannot be told.
+        energy_j: energy of one call in them, idle power included; None where not known.
         energy_j_std: one standard deviation of it; None likewise.
     """
 
@@ -39,13 +38,13 @@ class CallWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnergy:
-    """What one call takes. Figures are None where they are not known; `notes` say why.
+    """Energy of one call. Figures are None where they are not known; `notes` say why.
 
-    Standard deviations hold what repeating shows and what the sensors' timing leaves open, not a
-    meter's own scale, nor that of an estimate.
+    Standard deviations include the spread of repeats and the sensors' timing, but no error in the
+    scale of a meter or an estimate.
 
     Attributes:
-        function: name of what was called.
+        function: name of the function.
         energy_j: energy of one call.
         energy_j_std: one standard deviation of it.
         net_energy_j: energy of one call above idle.
@@ -55,16 +54,16 @@ class CallEnergy:
         power_w: mean power during calls.
         idle_power_w: power between the blocks of calls.
         idle_power_w_std: one standard deviation of it.
-        calls: how many calls the figures rest on, without the warm-up.
-        blocks: in how many blocks back to back, with idle between.
-        elapsed_s: how long all of it took.
-        target_reached: whether `energy_j_std` is what was asked for.
-        method: how this was found, and what ended it.
-        estimated: whether any of it was computed by a model instead of read from a meter.
+        calls: number of calls measured, without the warm-up.
+        blocks: number of blocks of calls, with idle between.
+        elapsed_s: time of the whole measurement.
+        target_reached: whether `energy_j_std` is within the target.
+        method: how the energy was measured, and what ended the measurement.
+        estimated: whether any of it was computed from a model instead of read from a meter.
         energy_by_sensor: energy of one call by each sensor that adds to `energy_j`.
-        sensors: what was read.
+        sensors: the sensors that were read.
         windows: parts of the call marked by `pywatt.window`, in the order of their first use.
-        notes: what a reader of the figures has to know.
+        notes: caveats on the figures.
     """
 
     function: str
@@ -88,17 +87,12 @@ class CallEnergy:
     windows: tuple[CallWindow, ...]
     notes: tuple[str, ...]
 
+    def explain(self) -> str:
+        """Return what the printed lines omit: sensors, method and all notes."""
+        return explained(self)
+
     def __str__(self) -> str:
-        """One line: energy of a call with its uncertainty, time, power, sensors and their kind."""
-        calls = f"{quantity(self.duration_s, 's')} a call, {self.calls:,} calls"
-        if self.energy_j is None:
-            return encodable(f"energy unavailable, {calls}: {'; '.join(self.notes)}")
-        power = "" if self.power_w is None else f", {quantity(self.power_w, 'W')}"
-        origin = "estimated" if self.estimated else "measured"
-        return encodable(
-            f"{with_std(self.energy_j, self.energy_j_std, 'J')} a call, {calls}{power} "
-            f"({origin}: {', '.join(self.energy_by_sensor)})"
-        )
+        return shown(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -1,4 +1,4 @@
-"""The command line, a file a command: imports all, what is slow only when it is needed."""
+"""The command line, one file per command; slow imports happen only when needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pywatt import __version__
-from pywatt.cli import call, compare, demo, run, sensors, study
+from pywatt.cli import call, compare, demo, run, sensors, show, study
 from pywatt.cli.terminal import say
 from pywatt.errors import PywattError
 
@@ -19,7 +19,7 @@ _DESCRIPTION = "Measures the energy of PyTorch models, layer by layer, and of an
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _dispatch(given)
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read us has seen enough; without this the interpreter complains at its exit.
+        # The reader has closed the pipe; without this the interpreter complains at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     return status
 
 
 def _dispatch(given: list[str]) -> int:
-    # argparse would take options of the command for ours.
+    # argparse would take the command's options for pywatt's own.
     own, after = given, []
     if given[:1] == ["run"] and "--" in given:
         cut = given.index("--")
@@ -51,12 +51,12 @@ def _dispatch(given: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of all commands."""
+    """Return the parser of all commands."""
     whole = argparse.ArgumentParser(
         prog="pywatt", description=_DESCRIPTION, epilog="example: pywatt run -- sleep 1"
     )
     whole.add_argument("--version", action="version", version=f"pywatt {__version__}")
     actions = whole.add_subparsers(dest="action", required=True, metavar="COMMAND")
-    for command in (demo, sensors, run, compare, call, study):
+    for command in (demo, sensors, run, show, compare, call, study):
         command.add(actions)
     return whole

@@ -13,12 +13,12 @@ from pywatt.errors import ArgumentError, PywattError
 REGRESSION = 1
 
 _DESCRIPTION = """\
-Holds saved profiles against the first of them, layer by layer. With --to, the files before it are
-repeated runs of the old, those after it of the new, and how much runs differ by themselves counts.
---fail-over fails a build only where the energy rose by more than that, and by so much more that
-chance is an unlikely reason (2 standard deviations above the limit).
-Exit status: 0 fine; 1 an energy rose by more than allowed; 2 wrong usage, a file that cannot be
-read, or profiles that cannot be judged.
+Compares saved profiles with the first of them, layer by layer. With --to, files before --to are
+repeated old runs, files after it new runs; run-to-run variation is then included.
+--fail-over fails a build only if the energy rose significantly above the limit (by 2 standard
+deviations or more).
+Exit status: 0 no increase above the limit; 1 an energy rose above it; 2 wrong usage, a file that
+cannot be read, or profiles that cannot be judged.
 """
 
 
@@ -31,35 +31,38 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: pywatt compare old.json new.json --fail-over 5%",
     )
-    compare.add_argument("files", nargs="+", metavar="FILE", help="what Profile.save wrote")
+    compare.add_argument("files", nargs="+", metavar="FILE", help="a profile saved by Profile.save")
     compare.add_argument(
-        "--to", nargs="+", metavar="FILE", help="runs of the new; FILE ... are runs of the old"
+        "--to", nargs="+", metavar="FILE", help="new runs; files before --to are old runs"
     )
     compare.add_argument(
         "--fail-over",
         type=_percentage,
         metavar="PERCENT",
-        help="exit with 1 where the total rose by more, such as 5%%",
+        help="exit with 1 if the total rose by more, such as 5%%",
     )
     compare.add_argument(
         "--fail-layer-over",
         type=_percentage,
         metavar="PERCENT",
-        help="with --fail-over: also where a layer's own energy rose by more",
+        help="with --fail-over: also if a layer's own energy rose by more",
     )
     compare.add_argument(
         "--run-spread",
         type=_percentage,
         metavar="PERCENT",
-        help="how much single runs of the same differ here, one standard deviation; default: what "
-        "a side of several runs shows",
+        help="run-to-run standard deviation in percent; default: computed from the side with "
+        "several runs",
+    )
+    compare.add_argument(
+        "--explain", action="store_true", help="print what the columns mean, and all notes"
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(execute=execute)
 
 
 def _percentage(text: str) -> float:
-    """A share from a text such as 5%."""
+    """Read a share from a text such as 5%."""
     try:
         percent = float(text.removesuffix("%"))
     except ValueError:
@@ -70,9 +73,10 @@ def _percentage(text: str) -> float:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Hold files against the first; returns the exit status."""
+    """Compare files with the first and return the exit status."""
     from pywatt.comparison.compare import compare
-    from pywatt.renderers import comparison as renderer
+    from pywatt.renderers.comparison import verdict
+    from pywatt.support.display import explained, shown
 
     over, layer_over = options.fail_over, options.fail_layer_over
     if layer_over is not None and over is None:
@@ -88,7 +92,8 @@ def execute(options: argparse.Namespace) -> int:
         judged = {"regressions": None if over is None else [one.to_dict() for one in found]}
         show(json.dumps(compared.to_dict() | judged, indent=2))
     else:
-        show(renderer.render(compared, width))
+        text = explained if options.explain else shown
+        show(text(compared, width))
         if over is not None:
-            show("\n" + renderer.verdict(compared, found, over, width))
+            show("\n" + verdict(compared, found, over, width))
     return REGRESSION if found else 0

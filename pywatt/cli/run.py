@@ -12,8 +12,8 @@ from pywatt.errors import PywattError
 _DESCRIPTION = """\
 Runs a command and prints its energy, mean and peak power and duration to standard error. The
 command's output, signals and exit status are passed through (127: not found, 126: cannot be run).
-Meters cover the whole machine; where there is none, the CPU time of the command and its
-descendants gives an estimate, which is marked as one.
+Meters cover the whole machine; without a meter, the energy is estimated from the CPU time of the
+command and its descendants, and marked as an estimate.
 """
 
 
@@ -21,43 +21,45 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     run = actions.add_parser(
         "run",
-        help="the energy of any command",
-        usage="pywatt run [-h] [--rate HZ] [--sensor NAME] [--json FILE] -- COMMAND ...",
+        help="energy of any command",
+        usage="pywatt run [-h] [--rate HZ] [--sensor NAME] [--explain] [--json FILE] -- COMMAND",
         description=_DESCRIPTION,
         epilog="example: pywatt run --json energy.json -- python train.py --epochs 3",
     )
     run.add_argument(
-        "--rate", type=float, metavar="HZ", help="readings a second, 1 to 10000; default: 100"
+        "--rate", type=float, metavar="HZ", help="readings per second, 1 to 10000; default: 100"
     )
     run.add_argument(
         "--sensor",
         action="append",
         metavar="NAME",
-        help="what to read, as 'pywatt sensors' lists it; can be given several times; "
-        "default: all meters, else the estimate",
+        help="a sensor to read, as listed by 'pywatt sensors'; can be repeated; default: all "
+        "meters, else the estimate",
     )
-    run.add_argument("--json", metavar="FILE", help="also write the figures there")
+    run.add_argument("--explain", action="store_true", help="print every sensor and every note")
+    run.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     run.add_argument("command", nargs="*", metavar="COMMAND", help="program and arguments")
     run.set_defaults(execute=execute, error=run.error)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run and measure what came after `--`; returns its exit status."""
+    """Run and measure the command after `--`, and return its exit status."""
     from pywatt.command.run import DEFAULT_RATE_HZ, run
-    from pywatt.renderers.command import render
+    from pywatt.support.display import explained, shown
     from pywatt.support.files import write_whole
 
     if options.command:
         options.error(f"put -- before the command: pywatt run -- {' '.join(options.command)}")
     if not options.after:
-        options.error("no command is given: pywatt run -- sleep 1")
+        options.error("no command given: pywatt run -- sleep 1")
     target = writable(options.json)
     ran = run(
         options.after,
         sensors="auto" if options.sensor is None else options.sensor,
         rate_hz=DEFAULT_RATE_HZ if options.rate is None else options.rate,
     )
-    say(render(ran, width_of(sys.stderr)))
+    text = explained if options.explain else shown
+    say(text(ran, width_of(sys.stderr)))
     try:
         if target is not None:
             with file_errors(target):
@@ -65,5 +67,5 @@ def execute(options: argparse.Namespace) -> int:
     except PywattError as error:
         if not ran.exit_status:
             raise
-        say(f"pywatt: error: {error}")  # the command's own failure is what the caller waits for
+        say(f"pywatt: error: {error}")  # the exit status stays that of the failed command
     return ran.exit_status

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pywatt.sensors.discovery import Discovery
 
 _DESCRIPTION = """\
-Lists what can be read on this machine, and what was looked for and not found, with the reason.
---probe puts a load on each device for some seconds, at moments that it knows, and finds out when
-its sensors publish and what their readings are the mean of.
+Lists the sensors that can be read on this machine, and those that cannot, with the reason.
+--probe runs a known load on each device for a few seconds, and determines when its sensors update
+and how they average.
 """
 
 
@@ -24,22 +24,22 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     sensors = actions.add_parser(
         "sensors",
-        help="what can be read on this machine",
+        help="sensors that can be read on this machine",
         description=_DESCRIPTION,
         epilog="example: pywatt sensors --json",
     )
     sensors.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sensors.add_argument(
-        "--probe", action="store_true", help="also find out, under a load, how each sensor sees"
+        "--probe", action="store_true", help="also run a load to measure how each sensor averages"
     )
     sensors.add_argument(
-        "--sys-root", metavar="DIR", default="/sys", help="look there instead of in /sys"
+        "--sys-root", metavar="DIR", default="/sys", help="search there instead of in /sys"
     )
     sensors.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """List the sensors; returns the exit status."""
+    """List the sensors and return the exit status."""
     from pywatt.sensors.discovery import discover, with_reading_cost
 
     discovery = discover(sys_root=options.sys_root)

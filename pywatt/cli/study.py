@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pywatt.study.result import StudyTable
 
 _DESCRIPTION = """\
-Measures many models on one task, training and test apart, and shows which are worth their energy.
+Measures training and test of many models on one task, and shows which are worth their energy.
 """
 
 _RUN = """\
-Does the runs of a study file that are not done yet, and prints the table of all. Every finished run
-is kept at once: interrupt it, or let the machine die, and run it again. Several processes may run
-the same study. Models that fail have a row that says why; --retry tries them again.
-Exit status: 0 all runs are done; 1 some failed; 2 wrong usage, or nothing could be done.
+Runs the unfinished runs of a study and prints the table. Every finished run is saved at once: after
+an interrupt or a crash, run it again to resume. Several processes may run the same study. Models
+that fail have a row that says why; --retry runs them again.
+Exit status: 0 all runs are done; 1 some failed; 2 wrong usage, or nothing could be run.
 """
 
 _MERGE = """\
-Puts the results of several machines into one file; what is merged stays as it is.
+Merges the results of several machines into one file; the merged files are not changed.
 """
 
 _DEMO = """\
@@ -48,19 +48,19 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     steps = study.add_subparsers(dest="step", required=True, metavar="STEP")
     run = steps.add_parser(
         "run",
-        help="do what is not done yet, and print the table",
+        help="run the unfinished runs and print the table",
         description=_RUN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: pywatt study run digits.toml",
     )
     run.add_argument("study", metavar="STUDY.toml", help="the study file")
-    run.add_argument("--retry", action="store_true", help="also what failed before")
+    run.add_argument("--retry", action="store_true", help="also run what failed before")
     run.add_argument(
         "--sensor",
         action="append",
         metavar="NAME",
-        help="what to read, as 'pywatt sensors' lists it, in place of what the study file says; "
-        "can be given several times",
+        help="a sensor to read, as listed by 'pywatt sensors', instead of those of the study file; "
+        "can be repeated",
     )
     shown = steps.add_parser(
         "show",
@@ -72,24 +72,27 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="write the results as CSV, JSON or Markdown, or as pictures",
         epilog="example: pywatt study export digits.toml digits.csv pictures/",
     )
+    shown.add_argument(
+        "--explain", action="store_true", help="all tables: other scores, rank stability, runs"
+    )
     for step in (shown, export):
         step.add_argument("study", metavar="STUDY", help="the study file, or a results file (.db)")
     export.add_argument(
         "targets",
         nargs="+",
         metavar="TARGET",
-        help="a file that ends in .csv, .json or .md, or a folder (/ at its end) for pictures",
+        help="a file ending in .csv, .json or .md, or a folder (ending in /) for pictures",
     )
-    export.add_argument("--svg", action="store_true", help="pictures as SVG, not as PNG")
+    export.add_argument("--svg", action="store_true", help="draw pictures as SVG, not PNG")
     for step in (run, shown, export):
         step.add_argument(
-            "--results", metavar="FILE", help="the results; default: beside the study file, .db"
+            "--results", metavar="FILE", help="results file; default: .db beside the study file"
         )
         _add_factors(step)
         step.set_defaults(execute=execute)
     merge = steps.add_parser(
         "merge",
-        help="put the results of several machines into one file",
+        help="merge the results of several machines into one file",
         description=_MERGE,
         epilog="example: pywatt study merge all.db first.db second.db",
     )
@@ -117,7 +120,7 @@ def _add_factors(step: argparse.ArgumentParser) -> None:
         "--pue",
         type=float,
         metavar="PUE",
-        help="what the building draws over what its computers do",
+        help="power usage effectiveness of the building; 1 for a machine under a desk",
     )
 
 
@@ -130,19 +133,20 @@ def _factors(options: argparse.Namespace) -> Factors | None:
     if pue is None:
         raise ArgumentError("give --pue too: 1 for a machine under a desk")
     if kg is None and price is None:
-        raise ArgumentError("--pue needs --kg-per-kwh or --price-per-kwh, which it goes with")
+        raise ArgumentError("--pue needs --kg-per-kwh or --price-per-kwh: give one of them too")
     return Factors(pue=pue, kg_per_kwh=kg, price_per_kwh=price)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run, show or export a study; returns the exit status."""
-    from pywatt.renderers.study import render
+    """Run, show or export a study, and return the exit status."""
+    from pywatt.renderers.study import explain, render
 
     factors = _factors(options)
     if options.step == "export":
         return _export(options, factors)
     if options.step == "show":
-        show(render(_table(options), width_of(sys.stdout), factors=factors))
+        text = explain if options.explain else render
+        show(text(_table(options), width_of(sys.stdout), factors=factors))
         return 0
     from pywatt.study.api import Study
 
@@ -150,7 +154,7 @@ def execute(options: argparse.Namespace) -> int:
     try:
         table = study.run(retry=options.retry, say=say)
     except KeyboardInterrupt:
-        say("interrupted: what was finished is kept, and the same command goes on from there")
+        say("interrupted: finished runs are kept; run the same command again to resume")
         raise
     show(render(table, width_of(sys.stdout), factors=factors))
     return FAILED if any(model.errors for model in table.models) else 0
@@ -197,12 +201,12 @@ def _merge(options: argparse.Namespace) -> int:
     merged = merge(options.target, options.sources)
     runs = f"{merged.added} run{'s' * (merged.added != 1)} added"
     others = {
-        "were there already": merged.same,
-        "were there with other results, which stay": merged.kept,
-        "took the place of failed ones": merged.replaced,
+        "already present": merged.same,
+        "present with other results, which are kept": merged.kept,
+        "replaced failed runs": merged.replaced,
     }
-    told = [runs, *(f"{number} {what}" for what, number in others.items() if number)]
-    show(f"{options.target}: {', '.join(told)}.")
+    parts = [runs, *(f"{number} {what}" for what, number in others.items() if number)]
+    show(f"{options.target}: {', '.join(parts)}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the commands write to: the terminal, and files that they are told to write."""
+"""Output of the commands: the terminal, and files named by options."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pywatt.errors import ArgumentError, PywattError
 from pywatt.support.display import encodable
 
 _UNKNOWN_WIDTH = 100
-_LEAST_WIDTH = 40
+_MIN_WIDTH = 40
 
 
 def writable(name: str | None) -> Path | None:
-    """Tell before the work begins what would keep its result from being written."""
+    """Check before the work begins that its result can be written. Raises ArgumentError."""
     if name is None:
         return None
     target = Path(name)
     if target.is_dir():
         raise ArgumentError(f"{name} is a folder: give the name of a file")
-    # A file is first written beside its final place, so its folder counts; a device has no such.
+    # A file is first written to its folder under another name; a device is written to directly.
     written = target if target.exists() and not target.is_file() else target.parent
     if not os.access(written, os.W_OK):
         what = "may not be written to" if written.exists() else "does not exist"
@@ -34,7 +34,7 @@ def writable(name: str | None) -> Path | None:
 
 @contextlib.contextmanager
 def file_errors(target: Path) -> Iterator[None]:
-    """Say which file could not be written. Raises PywattError in place of OSError."""
+    """Raise PywattError with the file's name in place of OSError."""
     try:
         yield
     except OSError as error:
@@ -42,26 +42,26 @@ def file_errors(target: Path) -> Iterator[None]:
 
 
 def width_of(stream: TextIO | None) -> int:
-    """Give the width of the terminal that a stream goes to; COLUMNS goes first, as everywhere.
+    """Return the width of a stream's terminal; COLUMNS takes precedence, as everywhere.
 
-    No less than `_LEAST_WIDTH`: in less, nothing could be shown.
+    At least `_MIN_WIDTH`, since tables need as much.
     """
     columns = shutil.get_terminal_size(fallback=(_UNKNOWN_WIDTH, 40)).columns
     if "COLUMNS" not in os.environ and stream is not None:
         with contextlib.suppress(OSError):
-            # 0: a terminal whose size nobody has set.
+            # 0: a terminal whose size is not set.
             columns = os.get_terminal_size(stream.fileno()).columns or _UNKNOWN_WIDTH
-    return max(columns, _LEAST_WIDTH)
+    return max(columns, _MIN_WIDTH)
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Print to standard output, or to a stream, what its encoding can take."""
+    """Print to standard output or to a stream, in characters that its encoding has."""
     stream = stream or sys.stdout
     print(encodable(text, getattr(stream, "encoding", None)), file=stream)
 
 
 def say(text: str) -> None:
-    """Print to standard error, where nothing that fails may hide what is being reported."""
+    """Print to standard error; a failure to print is ignored, so that it hides no other error."""
     with contextlib.suppress(OSError):
         if sys.stderr is not None:
             show(text, sys.stderr)

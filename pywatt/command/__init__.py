@@ -1,1 +1,1 @@
-"""."""
+"""Energy of another program while it runs."""

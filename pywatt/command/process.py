@@ -1,4 +1,4 @@
-"""Runs another program as a shell would: its signals and its exit status are passed through."""
+"""Run another program as a shell would: pass its signals and its exit status through."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pywatt.errors import PywattError
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# Those that ask a program to do something, or tell it that its time is over (batch systems).
-# Stopping and continuing (SIGTSTP, SIGCONT) do here what they do everywhere: Ctrl-Z stops pywatt
-# and the command together.
+# Signals that ask a program to do something, or warn it that its time is up (batch systems).
+# Stopping and continuing (SIGTSTP, SIGCONT) keep their default: Ctrl-Z stops pywatt and the command
+# together.
 RELAYED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -30,12 +30,12 @@ RELAYED = (
 )
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 
-# Python ignores these, and what is ignored would stay so in the command.
+# Python ignores these, and the command would inherit that.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class CommandError(PywattError):
-    """A command could not be started; `exit_status` is what a shell would return."""
+    """A command could not be started; `exit_status` is that which a shell would return."""
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
@@ -43,9 +43,9 @@ class CommandError(PywattError):
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command in this terminal until it ends; only in the main thread.
+    """Run a command in this terminal until it ends. Call it in the main thread only.
 
-    It inherits all that is open, as under `time`.
+    The command inherits all open file descriptors, as under `time`.
 
     Args:
         command: program and arguments; no shell is involved.
@@ -67,7 +67,7 @@ def run(command: Sequence[str]) -> int:
         except OSError as error:
             raise _not_started(command[0], error) from error
         relay.begin(pid)
-        # Its number stays taken until waitpid, so that no signal can reach a stranger.
+        # The process id stays taken until waitpid, so no signal can reach another process.
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         relay.end()
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -85,7 +85,7 @@ def _not_started(program: str, error: OSError) -> CommandError:
 
 
 class _Relay:
-    """Passes signals on to the command, those that come before it has begun once it has."""
+    """Forwards signals to the command; those that arrive before it starts, once it has started."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
@@ -94,7 +94,7 @@ class _Relay:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals; those that pywatt was told to ignore (nohup) stay ignored in both."""
+        """Handle the signals; those that pywatt ignores (nohup) stay ignored in both."""
         before = {number: signal.getsignal(number) for number in RELAYED}
         children_before = signal.getsignal(signal.SIGCHLD)
         try:
@@ -106,7 +106,7 @@ class _Relay:
             yield
         finally:
             for number, handler in (*before.items(), (signal.SIGCHLD, children_before)):
-                # None: whoever set it was not Python, and Python cannot set it again.
+                # None: the handler was not set from Python, and Python cannot restore it.
                 if handler is not None:
                     signal.signal(number, handler)
 
@@ -116,7 +116,7 @@ class _Relay:
             self._pass_on(number, None)
 
     def end(self) -> None:
-        """From now on signals are swallowed: the measurement is about to be reported."""
+        """Drop signals from now on: the measurement is about to be reported."""
         self._ended = True
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
@@ -129,10 +129,10 @@ class _Relay:
 
 
 def _in_foreground() -> bool:
-    """Whether the terminal's keys reach this process group, and so the command by themselves.
+    """Return whether the terminal's keys reach this process group, and so the command directly.
 
-    Python does not tell who has sent a signal. A program that got Ctrl-C twice might take the
-    second for impatience and leave without cleaning up.
+    Python does not report who sent a signal. A program that gets Ctrl-C twice might take the second
+    for impatience and exit without cleaning up.
     """
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)

@@ -1,4 +1,4 @@
-"""Energy of any command while it runs."""
+"""`pywatt run`: the energy of a command while it runs."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ from typing import Any
 
 import numpy as np
 
-from pywatt.attribution.result import WindowEnergy
 from pywatt.command import process as commands
-from pywatt.metering.energy_curve import is_fine
-from pywatt.metering.source import Source, added, sources_of, unknowns, window_energy
+from pywatt.metering.caveats import unknowns
+from pywatt.metering.energies import WindowEnergy
+from pywatt.metering.freshness import is_fine
+from pywatt.metering.source import Source, added, sources_of, window_energy
 from pywatt.sampling.monitor import Monitor
 from pywatt.sampling.trace import Quality, Trace
-from pywatt.sensors.discovery import SensorChoice, SensorInfo, select
+from pywatt.sensors.info import SensorInfo
+from pywatt.sensors.selection import SensorChoice, select
+from pywatt.support.display import explained, shown
+from pywatt.support.notes import ordered
 
-# The energy of a whole command needs no more. The estimate asks the kernel about each process of
+# The energy of a whole command needs no more. The estimate queries the kernel for each process of
 # the command at every reading: with 100 processes, 1 kHz took 10 % of a CPU, and 100 Hz 3 %.
 DEFAULT_RATE_HZ = 100.0
 
 # Long enough for some fresh values of every known meter (NVML: every 0.1 s), and for the estimate,
-# which learns of new processes within 0.05 s.
+# which finds new processes within 0.05 s.
 PEAK_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnergy:
-    """What a command took.
+    """Energy of a command.
 
     Attributes:
         command: program and arguments.
         exit_status: its exit status; 128 + n where signal n ended it.
-        duration_s: from its start to its end.
-        energy_j: energy meanwhile; None where a sensor failed: see `notes`.
-        energy_j_std: one standard deviation of `energy_j`, without errors in a meter's own scale.
+        duration_s: time from its start to its end.
+        energy_j: energy of that time; None where a sensor failed: see `notes`.
+        energy_j_std: one standard deviation of `energy_j`, without errors in a meter's scale.
         power_w: mean power.
         peak_power_w: highest mean power over any `peak_interval_s`; None for a shorter run.
-        peak_interval_s: what the peak is a mean of.
+        peak_interval_s: length of the interval of the peak.
         estimated: whether any of it was computed from a model instead of read from a meter.
-        energy_by_sensor: sensor name to its energy; these may contain one another.
-        sensors: what was read.
-        quality: sensor name to how well it was read.
-        notes: what a reader of the figures has to know.
+        energy_by_sensor: energy by sensor name; sensors may contain one another.
+        sensors: the sensors that were read.
+        quality: sampling quality by sensor name.
+        notes: caveats on the figures.
     """
 
     command: tuple[str, ...]
@@ -63,6 +67,13 @@ class CommandEnergy:
         """Return plain JSON types."""
         return {"format": "pywatt run", "version": 1, **asdict(self)}
 
+    def explain(self) -> str:
+        """Return what the printed lines omit: sensors and all notes."""
+        return explained(self)
+
+    def __str__(self) -> str:
+        return shown(self)
+
 
 def run(
     command: Sequence[str],
@@ -70,13 +81,13 @@ def run(
     sensors: SensorChoice = "auto",
     rate_hz: float = DEFAULT_RATE_HZ,
 ) -> CommandEnergy:
-    """Run a command and measure it; only in the main thread.
+    """Run a command and measure it. Call it in the main thread only.
 
     Meters cover the whole machine; the software estimate covers the command and its descendants.
 
     Raises:
-        ArgumentError, SensorError: before the command is started.
-        CommandError: it could not be started.
+        ArgumentError, SensorError: before the command starts.
+        CommandError: the command could not be started.
     """
     selection = select(sensors, children=True)
     with Monitor(selection.sensors, rate_hz=rate_hz) as monitor:
@@ -101,7 +112,7 @@ def evaluate(
     end_s: float,
     notes: tuple[str, ...] = (),
 ) -> CommandEnergy:
-    """Work out the figures of a command that ran from `start_s` to `end_s`."""
+    """Compute the figures of a command that ran from `start_s` to `end_s`."""
     sources = sources_of(traces, infos)
     total = added(_energy(source, start_s, end_s) for source in sources)
     energy_j = None if total is None else total.energy_j
@@ -119,13 +130,11 @@ def evaluate(
         energy_by_sensor={info.name: _energy_by(traces, info, start_s, end_s) for info in infos},
         sensors=infos,
         quality={name: t.quality for name, t in traces.items() if t.quality is not None},
-        notes=tuple(
-            dict.fromkeys(
-                (
-                    *notes,
-                    *unknowns(sources, start_s, end_s),
-                    *(f"{info.name}: {info.note}" for info in infos if info.note),
-                )
+        notes=ordered(
+            (
+                *notes,
+                *unknowns(sources, start_s, end_s),
+                *(f"{info.name}: {info.note}" for info in infos if info.note),
             )
         ),
     )
@@ -133,8 +142,8 @@ def evaluate(
 
 def _energy(source: Source, start_s: float, end_s: float) -> WindowEnergy | None:
     if source.info.estimated and source.counter is not None:
-        # What a command's short-lived descendants have used is known once it has been waited for,
-        # which is when its time ends: so the next reading belongs to it too, as a whole.
+        # CPU time of a command's short-lived descendants is known only once the command has been
+        # waited for, which is when its time ends: so the next reading is all of the command's.
         time_s = source.counter.time_s
         next_reading = min(int(np.searchsorted(time_s, end_s)), len(time_s) - 1)
         end_s = max(end_s, float(time_s[next_reading]))
@@ -152,9 +161,9 @@ def _energy_by(
 
 
 def peak_power_w(sources: Sequence[Source], start_s: float, end_s: float) -> float | None:
-    """Highest mean power of all sources together over any `PEAK_INTERVAL_S` of the window in W.
+    """Return the highest mean power of all sources over any `PEAK_INTERVAL_S` of the window in W.
 
-    None where the window, or what the sensors saw of it, is shorter than that.
+    None where the window, or the part of it that the sensors cover, is shorter than that.
     """
     curves = [_curve(source) for source in sources]
     known = [curve for curve in curves if curve is not None]
@@ -170,11 +179,11 @@ def peak_power_w(sources: Sequence[Source], start_s: float, end_s: float) -> flo
 
 
 def _curve(source: Source) -> Trace | None:
-    """A source's energy from the first moment at which it is known well."""
+    """Return a source's trace from the first moment at which its energy is known well."""
     counter = source.counter
     if counter is None or is_fine(counter):
         return counter or source.power
-    # How long its first value had been standing when it was read is not known.
+    # The age of its first value when it was read is not known.
     if len(counter.changed_s) < 2:
         return source.power
     return Trace(counter.changed_s, None, counter.run_value[1:], counter.sensor)

@@ -1,5 +1,5 @@
-"""Profiles against one another: what changed, layer by layer, and is it more than chance?
+"""Comparison of profiles: what changed, layer by layer, and is it significant?
 
-`public.py` reads and matches, `result.py` is the finished comparison, `significance.py` the
+`compare.py` reads and matches, `result.py` is the finished comparison, `significance.py` the
 statistics. Renderers read the result only.
 """

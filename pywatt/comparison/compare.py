@@ -1,4 +1,4 @@
-"""`pywatt.compare`: profiles and files to a comparison."""
+"""`pywatt.compare`: make a comparison of profiles and files."""
 
 from __future__ import annotations
 
@@ -10,40 +10,41 @@ from typing import TypeGuard
 
 from pywatt.comparison.result import Comparison, Energy, Per, Row, Side
 from pywatt.errors import ArgumentError
-from pywatt.profiling.result import LayerEnergy, Profile
+from pywatt.profiling.result import FORMAT, LayerEnergy, Profile
 from pywatt.support.files import load
 
 Given = Profile | str | os.PathLike[str]
 _Figure = tuple[float | None, float | None]  # an energy and its standard deviation
 
 _SCALE = (
-    "standard deviations hold no error that is common to all profiles, such as the scale of their "
-    "meter, which leaves a change in percent as it is"
+    "standard deviations include no error common to all profiles, such as the scale of their "
+    "meter, which does not affect a change in percent"
 )
 _ONE_RUN = (
-    "one run a side: how much runs differ by themselves (temperature, clocks, other programs) is "
-    "not in the standard deviations; compare several runs of one side or both, or give the spread"
+    "one run per side: the variation between runs (temperature, clocks, other programs) is not in "
+    "the standard deviations; compare several runs of one side or both, or pass run_spread= "
+    "(--run-spread)"
 )
 
 
 def compare(*sides: Given | Sequence[Given], run_spread: float | None = None) -> Comparison:
-    """Holds profiles against the first of them, layer by layer.
+    """Compare profiles with the first of them, layer by layer.
 
-    Energies are per sample where all numbers of samples are known and differ, else per run;
-    `Comparison.per` says which.
+    Energies are per sample where all numbers of samples are known and differ, else per run; see
+    `Comparison.per`.
 
     Args:
         sides: two or more; each a profile, a file that `Profile.save` wrote, or a list of either:
             repeated runs of the same, whose mean is compared and whose spread counts.
-        run_spread: how much single runs of the same differ, one standard deviation as a share of
-            their energy: 0.01 is 1 %. It counts for sides of one run. None: the largest spread of
-            the sides with several, if there are any; else only what the measurement itself knows.
+        run_spread: variation between single runs of the same, one standard deviation as a share of
+            their energy: 0.01 is 1 %. It applies to sides of one run. None: the largest spread of
+            the sides with several runs, if any; else only the measurement's own deviation.
 
     Raises:
-        ArgumentError: for fewer than two, for what is no side, and for measured beside estimated
-            energies.
-        FileFormatError: for a file that is no profile.
-        OSError: where a file cannot be read.
+        ArgumentError: fewer than two sides, an invalid side, or measured and estimated energies
+            together.
+        FileFormatError: a file is not a profile.
+        OSError: a file cannot be read.
     """
     if len(sides) < 2:
         raise ArgumentError(f"a comparison needs two profiles or more, not {len(sides)}")
@@ -54,8 +55,8 @@ def compare(*sides: Given | Sequence[Given], run_spread: float | None = None) ->
     if len({profile.estimated for profile in profiles}) > 1:
         estimated = ", ".join(name for name, runs in loaded if any(r.estimated for r in runs))
         raise ArgumentError(
-            f"estimated ({estimated}) and measured energies cannot be compared: an estimate is off "
-            "by tens of percent; profile both with the same sensors"
+            f"estimated ({estimated}) and measured energies cannot be compared: an estimate can be "
+            "off by tens of percent; profile both with the same sensors"
         )
     samples = [profile.samples for profile in profiles]
     per: Per = "run"
@@ -86,7 +87,7 @@ def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
     else:
         runs = list(given)
     if not runs:
-        raise ArgumentError("a side of the comparison is an empty list: give a profile or more")
+        raise ArgumentError("a side of the comparison is an empty list: give at least one profile")
     names, profiles = [], []
     for run in runs:
         if isinstance(run, Profile):
@@ -94,11 +95,11 @@ def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
             profiles.append(run)
         elif isinstance(run, str | os.PathLike):
             names.append(os.fspath(run))
-            profiles.append(load(run))
+            profiles.append(load(run, wanted=FORMAT))
         else:
             raise ArgumentError(
-                "a comparison takes what pywatt.profile gives, files that its save wrote, or lists "
-                f"of either, not {type(run).__name__}"
+                "a comparison takes results of pywatt.profile, files that their save wrote, or "
+                f"lists of either, not {type(run).__name__}"
             )
     return ", ".join(dict.fromkeys(names)), profiles
 
@@ -106,7 +107,7 @@ def _side(given: Given | Sequence[Given]) -> tuple[str, list[Profile]]:
 def _layers(
     sides: Sequence[Sequence[Profile]], per: Per, run_spread: float | None
 ) -> tuple[Row, ...]:
-    """One row a layer of any side, in the order of the first side that has it."""
+    """Make one row for each layer of any side, in the order of the first side that has it."""
     by_key = [[_by_key(run) for run in runs] for runs in sides]
     keys = dict.fromkeys(key for runs in by_key for run in runs for key in run)
     rows = []
@@ -126,7 +127,7 @@ def _layers(
 
 
 def _by_key(run: Profile) -> Mapping[tuple[str, bool], LayerEnergy]:
-    """Layers by name; a window may have that of a module."""
+    """Return layers by name and kind: a window may have the name of a module."""
     return {(layer.name, layer.type == "window"): layer for layer in run.layers}
 
 
@@ -147,7 +148,7 @@ def _mean(runs: Sequence[Profile], per: Per, figures: Sequence[_Figure]) -> Ener
 
 
 def _is_known(number: float | None) -> TypeGuard[float]:
-    """Nothing can be judged by what is not finite: a NaN is above no limit."""
+    """Return whether a number can be judged: a NaN is above no limit."""
     return number is not None and math.isfinite(number)
 
 
@@ -156,7 +157,7 @@ def _spread(
     sides: Sequence[Sequence[Profile]],
     run_spread: float | None,
 ) -> tuple[Energy | None, ...]:
-    """Give sides of one run the spread of runs where that is more than the measurement's own."""
+    """Give sides of one run the spread of runs where it exceeds the measurement's own deviation."""
     share, freedom = run_spread or 0.0, math.inf
     for energy, runs in zip(energies, sides, strict=True):
         if run_spread is None and energy and energy.energy_j and math.isfinite(energy.freedom):
@@ -196,13 +197,13 @@ def _notes(
             yield f"different {key}: {'; '.join(found)}"
     if per == "run" and not all(run.samples for run in profiles):
         yield (
-            "the number of samples is not known on all sides, so energies are per run: runs of "
-            "different length differ by that"
+            "the number of samples is not known on all sides, so energies are per run: they depend "
+            "on the length of the runs"
         )
     if any(run.method == "time" for run in profiles):
         yield (
-            "shared by time: a layer's change is one of its time and of the whole run's power; "
-            "a change of its own power is not seen"
+            "shared by time: a layer's change shows its run time and the power of the whole run, "
+            "not a change of its own power"
         )
     if run_spread is None and all(len(runs) == 1 for _, runs in loaded):
         yield _ONE_RUN

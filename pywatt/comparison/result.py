@@ -1,4 +1,4 @@
-"""The finished comparison: frozen energies of two or more sides, and what changed between them."""
+"""The finished comparison: frozen energies of two or more sides, and their changes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, Literal
 
 from pywatt.comparison.significance import as_z, of_many
 from pywatt.errors import ArgumentError, PywattError
+from pywatt.support.display import explained, shown
 
 Per = Literal["sample", "run"]
 
-# A change of so many standard deviations is called real; 2.3 % of chance changes are as large
-# upwards.
+# A change of this many standard deviations is significant; 2.3 % of chance increases are as large.
 REAL_Z = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """A mean over the runs of one side; J per sample or per run. None where not known.
+    """Mean energy over the runs of one side, in J per sample or per run. None where not known.
 
     Attributes:
         energy_j: the mean.
         energy_j_std: one standard deviation of the mean: that of the measurements, or from the
             spread of the runs where that is larger.
         freedom: degrees of freedom of the standard deviation; infinite for the measurements' own.
-        borrowed: the standard deviation of this single run is the spread of another side's.
+        borrowed: whether the standard deviation of this single run is another side's spread.
     """
 
     energy_j: float | None
@@ -37,14 +37,14 @@ class Energy:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Two energies of the same thing. What follows from an unknown one is None."""
+    """Two energies of the same thing. What depends on an unknown one is None."""
 
     old: Energy
     new: Energy
 
     @property
     def difference_j(self) -> float | None:
-        """How much more the new one is."""
+        """The new energy less the old one."""
         if self.old.energy_j is None or self.new.energy_j is None:
             return None
         return self.new.energy_j - self.old.energy_j
@@ -69,10 +69,10 @@ class Change:
         return self.z_over(0.0)
 
     def z_over(self, share: float) -> float | None:
-        """How many standard deviations the increase lies above `share` of the old energy.
+        """Return how many standard deviations the increase is above `share` of the old energy.
 
-        Where the standard deviation comes from the spread of a few runs, it is itself uncertain:
-        Welch's t, as the z that chance exceeds as rarely.
+        A standard deviation from the spread of a few runs is itself uncertain: it is Welch's t,
+        converted to the z that chance exceeds as rarely.
         """
         old, new = self.old, self.new
         if old.energy_j is None or new.energy_j is None:
@@ -85,7 +85,7 @@ class Change:
         if not variance:
             return math.copysign(math.inf, beyond_j) if beyond_j else 0.0
         t = beyond_j / math.sqrt(variance)
-        # Welch adds up what is known independently; of a borrowed spread nothing more is known.
+        # Welch's formula is for independent deviations; a borrowed one is not independent.
         power = 1 if old.borrowed or new.borrowed else 2
         inverse = sum(
             (part / variance) ** power / side.freedom
@@ -96,12 +96,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A layer, what is outside of the layers, or the total, over all sides.
+    """A layer, the part outside of the layers, or the total, over all sides.
 
     Attributes:
         name: path of the layer; "" is the model itself.
         type: class of the layer; "old -> new" where it changed.
-        energies: one a side; None where the side has no such layer.
+        energies: one per side; None where the side has no such layer.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Row:
     energies: tuple[Energy | None, ...]
 
     def change(self, side: int = 1) -> Change | None:
-        """From the first side to another; None where one of them has no such layer."""
+        """Return the change from the first side to another; None where one lacks the layer."""
         old, new = self.energies[0], self.energies[side]
         return None if old is None or new is None else Change(old, new)
 
@@ -120,9 +120,9 @@ class Side:
 
     Attributes:
         name: files, or class of the model.
-        runs: how many.
-        samples: items in all runs together; None where not known.
-        estimated: true if any of the energy comes from a model of the machine.
+        runs: number of runs.
+        samples: samples in all runs; None where not known.
+        estimated: whether any of the energy was computed from a model of the machine.
     """
 
     name: str
@@ -133,13 +133,13 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """An increase that is larger than allowed by more than chance.
+    """An increase that is significantly larger than allowed.
 
     Attributes:
-        row: what increased; `Comparison.total` or a layer.
-        side: the index of the side on which it did.
-        allowed: the share of the old energy that was allowed.
-        z: standard deviations that the increase lies above what is allowed.
+        row: what increased: `Comparison.total` or a layer.
+        side: index of the side on which it increased.
+        allowed: the allowed increase as a share of the old energy.
+        z: standard deviations by which the increase exceeds the allowed one.
     """
 
     row: Row
@@ -160,15 +160,15 @@ class Regression:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two or more profiles side by side; the first is what the others are held against.
+    """Two or more profiles side by side; the others are compared with the first.
 
     Attributes:
         sides: what was compared.
         per: energies are J per "sample" or per "run".
         total: the whole runs.
         outside: the part of the total that is outside of all layers.
-        layers: self energies, which with `outside` add up to the total. Matched by name.
-        notes: what a reader of the figures has to know.
+        layers: self energies, matched by name; with `outside` they add up to the total.
+        notes: caveats on the figures.
     """
 
     sides: tuple[Side, ...]
@@ -179,7 +179,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def only_in(self, side: int) -> tuple[str, ...]:
-        """Names of the layers that no other side has."""
+        """Return the names of the layers that no other side has."""
         return tuple(
             row.name
             for row in self.layers
@@ -189,19 +189,19 @@ class Comparison:
     def regressions(
         self, over: float, *, layers_over: float | None = None, real_z: float = REAL_Z
     ) -> tuple[Regression, ...]:
-        """Increases above a share of the old energy by at least `real_z` standard deviations.
+        """Return the increases beyond a share of the old energy by `real_z` deviations or more.
 
         Args:
-            over: what the total may increase by: 0.05 is 5 %.
-            layers_over: what each layer may increase by; None leaves them alone. With many layers
-                chance finds one sooner, so each needs a higher z: together they are as unlikely to
-                fail by chance as the total is (Sidak's correction). A layer whose energy is not
-                known on a side, or that only one side has, is not judged.
-            real_z: standard deviations above the allowed increase from which on it is real.
+            over: allowed increase of the total: 0.05 is 5 %.
+            layers_over: allowed increase of each layer; None: layers are not judged. With many
+                layers a chance increase is more likely, so each needs a higher z: together they are
+                as unlikely to fail by chance as the total (Sidak's correction). A layer whose
+                energy is not known on a side, or that only one side has, is not judged.
+            real_z: standard deviations above the allowed increase from which it is significant.
 
         Raises:
-            PywattError: where the total cannot be judged, since its energy or standard deviation
-                is not known.
+            PywattError: the total cannot be judged, since its energy or standard deviation is not
+                known.
         """
         for share in (over, 0.0 if layers_over is None else layers_over):
             if not (math.isfinite(share) and share >= 0.0):
@@ -213,8 +213,7 @@ class Comparison:
             if z is None:
                 raise PywattError(
                     f"{self.sides[0].name} and {self.sides[side].name} cannot be judged: the total "
-                    "energy or its standard deviation is not known; the notes of the profile say "
-                    "why"
+                    "energy or its standard deviation is not known; see the notes of the profile"
                 )
             if z >= real_z:
                 found.append(Regression(self.total, side, over, z))
@@ -223,7 +222,7 @@ class Comparison:
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; a z that is infinite, from deviations of 0, is None."""
+        """Return plain JSON types; an infinite z, from deviations of 0, is None."""
         return {
             "format": "pywatt comparison",
             "per": self.per,
@@ -234,11 +233,12 @@ class Comparison:
             "notes": list(self.notes),
         }
 
-    def __str__(self) -> str:
-        from pywatt.renderers.comparison import render
-        from pywatt.support.display import encodable
+    def explain(self) -> str:
+        """Return what the printed tables omit."""
+        return explained(self)
 
-        return encodable(render(self))
+    def __str__(self) -> str:
+        return shown(self)
 
     def _of_layers(self, side: int, over: float, real_z: float) -> Iterator[Regression]:
         changes = [(row, row.change(side)) for row in self.layers]

@@ -1,1 +1,1 @@
-"""."""
+"""Demonstrations: a small network profiled, and a study of five models."""

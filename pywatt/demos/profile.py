@@ -19,7 +19,7 @@ PROFILE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A trained network and the images that it has not seen."""
+    """A trained network and the test images."""
 
     model: Any
     batches: list[tuple[Any, Any]]
@@ -29,7 +29,7 @@ class Demo:
 
 
 def train(*, progress: bool | None = None) -> Demo:
-    """Train a small CNN on three quarters of scikit-learn's digits; the same every time.
+    """Train a small CNN on three quarters of scikit-learn's digits, with a fixed seed.
 
     Args:
         progress: show a progress bar; None: only in a terminal.
@@ -85,7 +85,7 @@ def train(*, progress: bool | None = None) -> Demo:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """So small a network is no faster with more, and far slower where the machine is busy."""
+    """Use one torch thread: more do not speed up such a small network, and slow a busy machine."""
     import torch
 
     threads = torch.get_num_threads()
@@ -97,7 +97,7 @@ def one_thread() -> Iterator[None]:
 
 
 def digit_net() -> Any:
-    """A CNN for images of 8 x 8 pixels, untrained."""
+    """Return an untrained CNN for images of 8 x 8 pixels."""
     from torch import nn
 
     class DigitNet(nn.Module):
@@ -121,7 +121,7 @@ def digit_net() -> Any:
 
 
 def passes(demo: Demo, duration_s: float = PROFILE_S) -> Iterator[tuple[Any, Any]]:
-    """Give the test batches over and over, in whole passes, until about so much time has passed."""
+    """Yield the test batches in whole passes, until about `duration_s` has passed."""
     end_s = time.monotonic() + duration_s
     while True:
         yield from demo.batches

@@ -1,1 +1,1 @@
-"""."""
+"""Energy of a block of code."""

@@ -1,4 +1,4 @@
-"""Energy of a block of code."""
+"""`pywatt.measure`: energy of a block of code, or of every call of a function."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from pywatt import _core
-from pywatt.attribution.result import SpanEnergy, WindowEnergy
 from pywatt.errors import ArgumentError, PywattError
+from pywatt.metering.caveats import caveats, unknowns, unresolved
+from pywatt.metering.energies import SpanEnergy, WindowEnergy
 from pywatt.metering.quiet import BUDGET_S, wait_until_quiet
-from pywatt.metering.source import (
-    Source,
-    caveats,
-    energy_by_sensor,
-    sources_of,
-    total_energy,
-    unknowns,
-    unresolved,
-)
+from pywatt.metering.source import Source, energy_by_sensor, sources_of, total_energy
 from pywatt.metering.window_energies import WindowEnergies
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.sampling.trace import Trace
-from pywatt.sensors.discovery import SensorChoice, SensorInfo, select
+from pywatt.sensors.info import SensorInfo
+from pywatt.sensors.selection import SensorChoice, select
 from pywatt.spans import windows
 from pywatt.spans.columns import RecordedSpans
 from pywatt.support.callables import works_later
-from pywatt.support.display import encodable
+from pywatt.support.display import explained, shown
 from pywatt.support.signals import uninterrupted
 
 P = ParamSpec("P")
@@ -50,29 +44,28 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         work()
         print(work.measurement)
 
-    Sampling goes on for at most a quarter of a second after the block in a thread of its own, where
-    the meter is slow; the block itself is not held up, and the figures wait for it when they are
-    asked for. Measurements nest.
+    With a slow meter, sampling continues in its own thread for up to 0.25 s after the block. The
+    block does not wait for that; the figures do, when they are read. Measurements nest.
 
-    A block shorter than a few updates of its meter (100 ms on NVIDIA GPUs) is told apart from what
-    happens around it by ``quiet=True``; docs/short-runs.md says what to expect. Work that can be
-    repeated is measured better by repeating it.
+    To separate a block shorter than a few updates of its meter (100 ms on NVIDIA GPUs) from what
+    runs around it, use ``quiet=True``; see docs/short-runs.md. If the work can be repeated, repeat
+    it instead: that is more accurate.
 
     Args:
-        sensors: ``auto`` (all meters of this machine; where there is none, the software estimate of
-            the CPU), names from `pywatt.sensors()`, or sensor objects. Where GPUs have meters and
-            the CPU has none, ``auto`` adds no estimate to what was measured, and a note says so:
-            name ``cpu:estimated`` too to have it.
-        rate_hz: readings a second, 1 to 10,000.
-        quiet: wait before the block and after it, for at most 5 s each, until slow meters show a
-            steady power, and take what they counted from the one to the other less that power in
-            the time outside of the block. The wait is not in `duration_s`. The work must be done
+        sensors: ``auto`` (all meters of this machine; without any, the software estimate of the
+            CPU), names from `pywatt.sensors()`, or sensor objects. Where GPUs have meters and the
+            CPU has none, ``auto`` adds no estimate to what was measured, and a note says so: to
+            have it, name ``cpu:estimated`` too.
+        rate_hz: readings per second, 1 to 10,000.
+        quiet: wait before and after the block, for at most 5 s each, until slow meters show a
+            steady power; the energy is what they counted between the two waits, less that power in
+            the time outside of the block. The waits are not in `duration_s`. The work must be done
             when the block ends: synchronize CUDA in it.
         clock: a `ScriptedClock` for tests.
 
     Raises:
         ArgumentError: an unknown sensor or a rate out of range, before the block begins.
-        SensorError: a sensor asked for by name that cannot be read.
+        SensorError: a sensor asked for by name cannot be read.
     """
 
     def __init__(
@@ -89,12 +82,12 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
             "quiet": quiet,
             "clock": clock,
         }
-        # A rate out of range or an unknown sensor is told here, not amid the user's run.
+        # Raises for a rate out of range or an unknown sensor here, not during the user's run.
         self._ready = [_open(**self._options)]
         self._entered = _Entered()
 
     def __enter__(self) -> Measurement:
-        """Start; returns the measurement, which has its figures after the block."""
+        """Start, and return the measurement, which has its figures after the block."""
         try:
             measurement = self._ready.pop()
         except IndexError:
@@ -114,11 +107,11 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End, also after an exception; what was measured until then is kept."""
+        """End, also on an exception; what was measured until then is kept."""
         try:
             self._entered.stack[-1]._end(wait=error is None)
         except BaseException:
-            self._entered.stack[-1]._end(wait=False)  # Ctrl-C came just before it was held back
+            self._entered.stack[-1]._end(wait=False)  # Ctrl-C came just before it was deferred
             raise
         finally:
             self._entered.stack.pop()
@@ -127,7 +120,8 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
         """Measure every call of `function`; its `measurement` is that of the last finished call.
 
         Raises:
-            ArgumentError: a generator or coroutine function, whose work is done after its call.
+            ArgumentError: `function` is a generator or coroutine function, whose work is done after
+                its call.
         """
         if works_later(function):
             raise ArgumentError(
@@ -147,7 +141,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
                 try:
                     measurement._end()
                 finally:
-                    measurement._end(wait=False)  # Ctrl-C can come just before it is held back
+                    measurement._end(wait=False)  # Ctrl-C can come just before it is deferred
                     measured.measurement = measurement  # type: ignore[attr-defined]  # set below
 
         measured.measurement = None  # type: ignore[attr-defined]  # a function has none
@@ -155,7 +149,7 @@ class measure:  # noqa: N801  (used as a verb: with measure() as m)
 
 
 class _Entered(threading.local):
-    """The measurements that a thread is in, through one `measure`; blocks nest within a thread."""
+    """Open measurements of one `measure`, per thread: blocks nest within a thread."""
 
     def __init__(self) -> None:
         self.stack: list[Measurement] = []
@@ -170,7 +164,7 @@ def _open(
 
 
 class Measurement:
-    """What `measure` found. Figures are None where nothing could be measured; `notes` say why."""
+    """Result of `measure`. Figures are None where nothing could be measured; `notes` say why."""
 
     def __init__(self, monitor: Monitor, notes: tuple[str, ...], *, quiet: bool = False) -> None:
         self._monitor = monitor
@@ -180,7 +174,7 @@ class Measurement:
         self._start_s: float | None = None
         self._end_s: float | None = None
         self._quiet = quiet
-        self._restless: tuple[str, ...] = ()  # when it was waited for quiet in vain
+        self._quiet_notes: tuple[str, ...] = ()  # set where the wait for quiet timed out
         self._energies: _Energies | None = None
 
     @property
@@ -197,7 +191,7 @@ class Measurement:
             self._start_s = self._monitor.clock.now_s()
 
     def _end(self, *, wait: bool = True) -> None:
-        """End the block; `wait` for quiet after it, where that was asked for."""
+        """End the block; with `wait`, wait for quiet after it if `quiet` was given."""
         with uninterrupted():
             if self._end_s is not None:
                 return
@@ -205,7 +199,7 @@ class Measurement:
             windows.deactivate(self)
             self._recorder.close_all()
             wait = wait and self._quiet and self._start_s is not None
-            # Whatever interrupts the wait, sampling ends.
+            # Sampling ends then, also if the wait is interrupted.
             self._monitor.stop_after(self._end_s + (BUDGET_S if wait else 0.0))
         self._quiet = wait
         if wait:
@@ -214,13 +208,13 @@ class Measurement:
 
     def _wait_until_quiet(self, when: str, since_s: float) -> None:
         if self._quiet and not wait_until_quiet(self._monitor, since_s):
-            self._restless += (
-                f"the power did not stand still within {BUDGET_S:g} s {when} the block: its energy "
-                "is found as without quiet=True",
+            self._quiet_notes += (
+                f"the power was not steady within {BUDGET_S:g} s {when} the block: its energy is "
+                "computed as without quiet=True",
             )
 
     def open_window(self, name: str) -> Callable[[], None]:
-        """Open a named window inside this measurement; returns what closes it."""
+        """Open a named window inside this measurement, and return a function that closes it."""
         if name not in self._window_names:
             self._window_names.append(name)
         index = self._window_names.index(name)
@@ -248,8 +242,8 @@ class Measurement:
             infos,
             start_s,
             end_s,
-            (*self._selection_notes, *self._restless, *notes),
-            quiet=ended and self._quiet and not self._restless,
+            (*self._selection_notes, *self._quiet_notes, *notes),
+            quiet=ended and self._quiet and not self._quiet_notes,
         )
         if ended:
             self._energies = found
@@ -265,14 +259,14 @@ class Measurement:
     def energy_j_std(self) -> float | None:
         """One standard deviation of `energy_j` from timing and edges in J.
 
-        Errors in a meter's own scale, and in the scale of an estimate, are not in it.
+        It includes no error in the scale of a meter or an estimate.
         """
         total = self._found().total
         return None if total is None else total.energy_j_std
 
     @property
     def duration_s(self) -> float:
-        """Time from the beginning of the block to its end (or to now, inside it) in s."""
+        """Time from the beginning of the block to its end, or inside it to now, in s."""
         if self._start_s is None:
             return 0.0
         end_s = self._monitor.clock.now_s() if self._end_s is None else self._end_s
@@ -291,22 +285,22 @@ class Measurement:
 
     @property
     def traces(self) -> Mapping[str, Trace]:
-        """The readings, by sensor name; can be read inside the block too."""
+        """The readings by sensor name, available inside the block too."""
         return self._found().traces
 
     @property
     def estimated(self) -> bool:
-        """Whether any part of `energy_j` was estimated by a model instead of a meter."""
+        """Whether any part of `energy_j` was computed from a model instead of read from a meter."""
         return any(source.info.estimated for source in self._found().sources)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What one must know to believe the figures."""
+        """Caveats on the figures."""
         return (*self._found().notes, *self._windows_found().notes)
 
     @property
     def windows(self) -> tuple[SpanEnergy, ...]:
-        """Energy of each named window inside the block, in the order of their first use."""
+        """Energy of each named window inside the block, in order of first use."""
         return self._windows_found().rows
 
     def _windows_found(self) -> WindowEnergies:
@@ -320,18 +314,18 @@ class Measurement:
             found.windows = windows
         return windows
 
+    @property
+    def sensors(self) -> tuple[SensorInfo, ...]:
+        """The sensors whose energies add up to `energy_j`."""
+        return tuple(source.info for source in self._found().sources)
+
+    def explain(self) -> str:
+        """Return what the printed line omits: windows, sensors and all notes."""
+        return explained(self)
+
     def __str__(self) -> str:
-        """One line: energy with its uncertainty, power, time, sensors, measured or estimated."""
-        duration = f"{self.duration_s:.4g} s"
-        if self.energy_j is None or self.energy_j_std is None:
-            return f"energy unavailable over {duration}: {'; '.join(self.notes) or 'no sensor'}"
-        origin = "estimated" if self.estimated else "measured"
-        sensors = ", ".join(source.name for source in self._found().sources)
-        power = "" if self.power_w is None else f", {self.power_w:.4g} W"
-        return encodable(
-            f"{self.energy_j:.4g} ± {self.energy_j_std:.2g} J over {duration}{power} "
-            f"({origin}: {sensors})"
-        )
+        """Return one line: energy with its uncertainty, power, time and sensors."""
+        return shown(self)
 
     def __repr__(self) -> str:
         """Return `str`, marked as a measurement."""
@@ -339,7 +333,7 @@ class Measurement:
 
 
 class _Energies:
-    """The figures of a window that has ended."""
+    """The figures of a measurement."""
 
     def __init__(
         self,
@@ -354,7 +348,7 @@ class _Energies:
         self.total = total
         self.by_sensor = by_sensor
         self.notes = notes
-        self.windows: WindowEnergies | None = None  # found when they are asked for
+        self.windows: WindowEnergies | None = None  # computed when first read
 
     @classmethod
     def of(

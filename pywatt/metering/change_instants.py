@@ -1,4 +1,4 @@
-"""When the values of a long trace appeared, found where it matters: around a window's edges."""
+"""When the values of a long trace appeared, fitted only around the edges of windows."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ import numpy as np
 from pywatt.metering.updates import known_instants
 from pywatt.sampling.trace import Trace
 
-# A window's edge has the lattice fitted to so many changes around it, and so many more at either
-# side, since the ends of a chain are known less well.
+# Update times are fitted to this many changes around a window's edge, plus a margin on either side,
+# since the ends of a chain are known less well.
 STRETCH_CHANGES = 128
 STRETCH_MARGIN = 16
 
 
 class ChangeInstants:
-    """When each value of a trace appeared: the lattice's instants around moments that are asked of.
+    """When each value of a trace appeared, fitted around the moments passed to `sharpen`.
 
-    A window needs those at its two edges, and a day's trace has a million: the lattice is fitted to
-    the stretch around an edge, once.
+    A window needs the times at its two edges, and a day's trace has a million: update times are
+    fitted to the stretch around an edge, once.
 
     Args:
         trace: at least two different values.
-        period_s: time between updates, about.
+        period_s: approximate time between updates.
 
     Attributes:
-        time_s: when each value appeared, shape (runs,): the middle between the polls around it
-            where the lattice has not been fitted, or there is none; the first one a period before
-            the second.
+        time_s: when each value appeared, shape (runs,): halfway between the polls around it if not
+            fitted, or if the fit failed; the first one a period before the second.
         std_s: one standard deviation of each, shape (runs,).
     """
 
@@ -40,7 +39,7 @@ class ChangeInstants:
         self._jitter_s: float | None = None
 
     def sharpen(self, time_s: float) -> None:
-        """Fit the lattice around a moment, unless that was done."""
+        """Fit the update times around a moment, unless that was done."""
         stretch = int(np.searchsorted(self._high_s, time_s)) // STRETCH_CHANGES
         if stretch in self._fitted:
             return

@@ -1,7 +1,7 @@
-"""The interval that a window's edge lies in: its energy is known, and how it was spread is not.
+"""Split an interval at a window's edge: its energy is known, its distribution over time is not.
 
-What is assumed is weighed by how well it fits that energy, and how far the explanations differ is
-part of the standard deviation.
+Explanations are weighted by how well they fit that energy; the difference between them is part of
+the standard deviation.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import WindowEnergy
+from pywatt.metering.energies import WindowEnergy
 
 FloatArray = npt.NDArray[np.float64]
 
-# A load of pieces that come again and again does not wander off the line between two moments at
-# which its energy is known: it swings around it. An interval's energy varies by the difference of
-# two swings, and at an edge in it the energy is off by one and half of two others: this share of
-# that variance. It takes so much of an interval to get there.
+# The energy of a repeating load does not drift from the line between two moments at which it is
+# known: it swings around it. An interval's energy varies by the difference of two swings, and at an
+# edge inside it the energy is off by one and half of two others: SWING_VAR of that variance. It
+# takes SWING_SHARE of an interval to reach it.
 SWING_VAR = 0.75
 SWING_SHARE = 0.05
 
 # No load is steadier than this, one standard deviation as a share of its power.
 STEADY_STD = 0.005
 
-# How likely the load changes at a window's edge itself: nearly always where one side's power is
-# never seen on the other, since the user's work begins and ends there; else seldom.
+# Probability that the load changes right at a window's edge: high if one side's power never occurs
+# on the other, since the user's work begins and ends there; else low.
 PRIOR_DISTINCT = 0.95
 PRIOR_ALIKE = 0.3
 
-# How likely something short, in an interval that a window lies in, has not happened inside it: the
-# work just before it, which a block of its own often has.
+# Probability that something short in a window's interval happened outside the window: a block often
+# has work of its own just before it.
 PRIOR_ELSEWHERE = 0.3
 
-# How much a window's own power differs between its parts in two intervals, as a share of itself.
+# Difference of a window's own power between its parts in two intervals, as a share of it.
 OWN_SPREAD = 0.3
 
-# In no part of an interval does a device draw less than this share of its mean: few idle below a
-# tenth of their limit.
+# No part of an interval has less than this share of its mean power: few devices idle below a tenth
+# of their limit.
 LEAST_SHARE = 0.1
 
 
@@ -47,11 +47,11 @@ class Level:
     """Power on one side of an edge in W.
 
     Attributes:
-        power_w: mean over what is nearest to the edge.
-        near_std_w: one standard deviation of the power over a part of an interval, close by.
+        power_w: mean in the interval nearest to the edge.
+        near_std_w: one standard deviation of the power over part of an interval, near the edge.
         wide_std_w: the same over a longer time.
-        low_w: lowest power seen on this side.
-        high_w: highest power seen on this side.
+        low_w: lowest power on this side.
+        high_w: highest power on this side.
     """
 
     power_w: float
@@ -62,18 +62,18 @@ class Level:
 
     @classmethod
     def steady(cls, power_w: float) -> Level:
-        """A power that was seen once."""
+        """Make a level from a single power."""
         std_w = STEADY_STD * abs(power_w)
         return cls(power_w, std_w, std_w, power_w, power_w)
 
     @classmethod
     def unknown_beside(cls, other: Level | None) -> Level:
-        """A power of which only the other side of the edge is known: half of it, give or take."""
+        """Make a level if only the other side of the edge is known: half of its power, ± half."""
         half_w = 0.5 * other.power_w if other is not None else 0.0
         return cls(half_w, half_w, half_w, half_w, half_w)
 
     def holds(self, power_w: float) -> bool:
-        """Tell whether such a power was seen on this side."""
+        """Return whether such a power occurred on this side."""
         margin_w = 0.05 * self.high_w
         return self.low_w - margin_w <= power_w <= self.high_w + margin_w
 
@@ -81,27 +81,26 @@ class Level:
 def part_of_interval(
     step_j: float, step_s: float, into_s: float, before: Level | None, after: Level | None
 ) -> tuple[float, float]:
-    """Energy of the first `into_s` of an interval whose whole energy is known; and its deviation.
+    """Return the energy of the first `into_s` of an interval of known energy, and its deviation.
 
-    Two explanations are weighed by how well they fit the known energy. Either the load changed at
-    the edge itself, since that is where the user's work begins and ends: then both sides go on as
-    they were seen, each as far as it is steady. Or it stepped from one side's power to the other's
-    at another moment, which then follows from the energy (subcell resolution, A. Harten, J. Comput.
-    Phys. 83, 1989).
+    Two explanations are weighted by how well they fit the known energy. Either the load changed at
+    the edge itself, where the user's work begins or ends: then each side keeps its power, as far as
+    it is steady. Or it stepped from one side's power to the other's at another moment, which then
+    follows from the energy (subcell resolution, A. Harten, J. Comput. Phys. 83, 1989).
     """
     part_j, std_j = _first_part(step_j, step_s, into_s, before, after)
     return bounded(part_j, step_j, into_s / step_s), std_j
 
 
 def bounded(energy_j: float, whole_j: float, share: float) -> float:
-    """Energy of a part of some intervals, kept to what it can be: error and deviation only shrink.
+    """Limit the energy of a part of some intervals to what is possible, which only reduces errors.
 
-    No power is below zero, nor a part more than the whole; and none of either side is without any.
+    Power is not negative, a part is not more than the whole, and both sides have some energy.
 
     Args:
-        energy_j: what the part was found to have.
+        energy_j: estimated energy of the part.
         whole_j: energy of the intervals.
-        share: of their time that is the part's.
+        share: the part's share of their time.
     """
     least_j = LEAST_SHARE * max(whole_j, 0.0)
     return min(max(energy_j, least_j * share), whole_j - least_j * (1.0 - share))
@@ -110,7 +109,7 @@ def bounded(energy_j: float, whole_j: float, share: float) -> float:
 def _first_part(
     step_j: float, step_s: float, into_s: float, before: Level | None, after: Level | None
 ) -> tuple[float, float]:
-    """As `part_of_interval`, but not bounded by what the interval holds."""
+    """Do as `part_of_interval`, but not bounded by the interval's energy."""
     rest_s = step_s - into_s
     linear_j = step_j * into_s / step_s
     if before is None and after is None:
@@ -119,7 +118,7 @@ def _first_part(
     after = after or Level.unknown_beside(before)
     distinct = not (before.holds(after.power_w) or after.holds(before.power_w))
     prior = PRIOR_DISTINCT if distinct else PRIOR_ALIKE
-    # A load that goes on across the edge varies on both sides alike, though one may show little.
+    # A load that continues across the edge varies equally on both sides, even if one shows little.
     alike_std_w = max(before.near_std_w, after.near_std_w)
     before_std_w = before.wide_std_w if distinct else alike_std_w
     after_std_w = after.wide_std_w if distinct else alike_std_w
@@ -146,7 +145,7 @@ def _first_part(
             elsewhere_j = before.power_w * min(into_s, switch_s)
             elsewhere_j += after.power_w * max(0.0, into_s - switch_s)
     if at_edge_fit + elsewhere_fit < 1e-12:
-        # Something short happened in the interval, and nothing tells when: spread it evenly.
+        # Something short happened in the interval, at an unknown time: spread it evenly.
         spread_w = abs(missing_j) / step_s + before_std_w + after_std_w
         return linear_j, float(spread_w * step_s / 4.0)
     share = at_edge_fit / (at_edge_fit + elsewhere_fit)
@@ -157,7 +156,7 @@ def _first_part(
 
 
 def swing_var(std_w: float, step_s: float, away_s: float) -> float:
-    """Variance of the energy up to a moment within an interval, under a load that goes on.
+    """Return the variance of the energy up to a moment within an interval, if the load continues.
 
     Args:
         std_w: one standard deviation of the power of an interval.
@@ -175,14 +174,14 @@ def short_window(
     before: Level | None,
     after: Level | None,
 ) -> WindowEnergy:
-    """Energy of a window without a whole interval inside: within one, or across the move of two.
+    """Return the energy of a window without a whole interval inside, touching one or two of them.
 
-    Three explanations are weighed: the load goes on through the window as it was seen around it;
-    the window has a power of its own, any; or what does not fit happened at any one moment of the
-    intervals, which need not be inside.
+    Three explanations are weighted: the load around the window continues through it; the window has
+    a power of its own, of any size; or the difference happened at any one moment of the intervals,
+    not necessarily inside the window.
 
     Args:
-        outside_s: time that the intervals have before the window, and after it.
+        outside_s: time of the intervals before the window, and after it.
         inside_s: the window's time in each interval, shape (intervals,), one or two.
         interval_j: energy of each interval, shape (intervals,).
         before: power before these intervals.
@@ -208,7 +207,7 @@ def short_window(
     around = np.diag(
         (np.array([before.wide_std_w, *0.0 * inside_s, after.wide_std_w]) * cell_s) ** 2
     )
-    # A window's own power may be anything up to a few times what was seen.
+    # A window's own power may be anything up to a few times the power around it.
     gap_j = interval_j - in_interval @ mean_j
     any_w = max(before.high_w, after.high_w, float(np.sum(np.abs(gap_j)) / np.sum(inside_s)))
     within_s = inside * cell_s
@@ -221,7 +220,7 @@ def short_window(
     through = _given_intervals(goes_on, mean_j, in_interval, interval_j, inside)
     itself = _given_intervals(own, mean_j, in_interval, interval_j, inside)
     elsewhere = _given_intervals(anywhere, mean_j, in_interval, interval_j, inside)
-    # That something else happened is as likely whatever it was: its evidence is that of `own`.
+    # `elsewhere` has no likelihood of its own: it shares the weight of `itself`.
     swings = sum(
         swing_var(alike_std_w, interval_s, min(outside, inside_s[k]))
         for outside, k in zip(outside_s, (0, -1), strict=True)
@@ -246,13 +245,13 @@ def _given_intervals(
     interval_j: FloatArray,
     inside: FloatArray,
 ) -> tuple[float, float, float]:
-    """Window's energy and variance given the intervals' energies, and how likely these were.
+    """Return a window's energy and variance given the intervals' energies, and log-likelihood.
 
     Cells are normal with the given mean and covariance; the intervals are sums of them.
     """
     gap_j = interval_j - in_interval @ mean_j
     shared = cov @ in_interval.T
-    sums = in_interval @ shared + 1e-12 * np.eye(len(interval_j))  # a microjoule: none shows less
+    sums = in_interval @ shared + 1e-12 * np.eye(len(interval_j))  # a microjoule: below any meter
     gain = np.linalg.solve(sums, shared.T).T
     energy_j = float(inside @ (mean_j + gain @ gap_j))
     var = max(0.0, float(inside @ (cov - gain @ shared.T) @ inside))

@@ -1,8 +1,8 @@
-"""Slow meters: what is known at the moments when they show something new, and in between.
+"""Energy from slow meters: known at their updates, estimated in between.
 
-A meter shows the past. A counter that moves every 100 ms is known only at its moves; a power that
-is published every 100 ms describes the time before it was published. A window's edges rarely fall
-on a move, so what is assumed around each edge decides how good a short window can be.
+A meter shows the past. A counter that updates every 100 ms is known only at its updates; a power
+published every 100 ms describes the time before. A window's edges rarely fall on an update, so the
+assumptions around each edge limit the accuracy of a short window.
 """
 
 from __future__ import annotations
@@ -12,122 +12,66 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import WindowEnergy
-from pywatt.metering.aliasing import beats, without_beats
+from pywatt.metering.aliasing import aliased_stretches, without_aliasing
 from pywatt.metering.change_instants import ChangeInstants
 from pywatt.metering.edges import STEADY_STD, Level, bounded, part_of_interval, short_window
-from pywatt.metering.undersampling import Unseen
-from pywatt.metering.updates import rough_period_s
+from pywatt.metering.energies import WindowEnergy
+from pywatt.metering.freshness import poll_period_s, update_period_s
+from pywatt.metering.undersampling import Undersampling
 from pywatt.sampling.trace import Trace
 
 FloatArray = npt.NDArray[np.float64]
 
-
-# The last so many changes tell a period: what is known does not grow with the trace, the cost does.
-PERIOD_CHANGES = 200
-
-# And no fewer where they keep no period: a few steps of an exact power are no updates of a meter.
-STALE_CHANGES = 10
-
-
-def poll_period_s(trace: Trace) -> float:
-    """Time between readings in s, as achieved."""
-    if trace.quality is not None and trace.quality.achieved_rate_hz > 0:
-        return 1.0 / trace.quality.achieved_rate_hz
-    return trace.duration_s / max(1, len(trace) - 1)
-
-
-def update_period_s(trace: Trace) -> float | None:
-    """Time between fresh values of a trace in s; None where it moved too little to tell.
-
-    The sensor's own word where it has one, else the period of its lattice, else (too few changes,
-    or none that keep a period) a low quantile of the time between changes: fresh values that happen
-    to repeat look like longer gaps.
-    """
-    polls_s = poll_period_s(trace)
-    declared_s = trace.sensor.update_period_s
-    if declared_s is not None:
-        return max(declared_s, polls_s)
-    if trace.quality is None:
-        # Given by the user, not sampled: every reading counts as fresh.
-        return polls_s
-    few = slice(-PERIOD_CHANGES, None)
-    period_s = rough_period_s(trace.run_last_s[:-1][few], trace.run_first_s[1:][few])
-    gaps_s = np.diff(trace.changed_s[few])
-    if period_s is None and len(gaps_s) >= 2:
-        period_s = float(np.quantile(gaps_s, 0.1, method="lower"))
-    return None if period_s is None else max(period_s, polls_s)
-
-
-def stale_period_s(trace: Trace) -> float | None:
-    """Time in s for which values stay as they are, where hardly any poll finds a fresh one.
-
-    A meter that is fresh whenever it is read hardly shows a value twice, since it has noise. One
-    that is polled a few times a period, too seldom for a lattice, shows each that often.
-    """
-    gaps_s = np.diff(trace.changed_s)
-    if len(gaps_s) < STALE_CHANGES:
-        return None
-    period_s = float(np.quantile(gaps_s, 0.1, method="lower"))
-    return period_s if period_s >= 1.5 * poll_period_s(trace) else None
-
-
-def is_fine(trace: Trace) -> bool:
-    """Tell whether nearly every reading is fresh, so that the polled curve is the power's own."""
-    period_s = update_period_s(trace)
-    return period_s is not None and period_s <= 2.0 * poll_period_s(trace)
-
-
-# How far behind a meter may be where nothing tells: NVML's power is published at least this often.
+# Delay of a meter, if unknown: NVML's power is published at least this often.
 UNKNOWN_DELAY_S = 0.1
 
-# How much a load varies is judged from so many intervals on its side of an edge: from the near ones
-# where the load goes on across the edge, from all where it begins or ends there.
+# A load's variation is estimated from this many intervals on its side of an edge: the near ones if
+# it continues across the edge, all if it begins or ends there.
 NEAR_INTERVALS = 4
 WIDE_INTERVALS = 20
 
-# In a quiet window idle is judged from so many intervals on either side of it.
+# Idle around a quiet window is estimated from this many intervals on either side.
 QUIET_INTERVALS = 4
 
-# None of a quiet window may be missed: a moment is nearly always within so many of its standard
-# deviations, and nothing says that a counter shows by then all that it has counted.
+# All of a quiet window must be included: an update is nearly always within this many standard
+# deviations of its time, and a counter may not yet show all that it has counted by then.
 SURE_STDS = 4.0
 COUNTING_S = 0.003
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LatticeCurve:
-    """Energy at the moments where it is known, and what is assumed in between and beyond.
+class EnergyCurve:
+    """Energy at the times where it is known, estimated in between and beyond.
 
     Attributes:
-        time_s: the moments, growing, at least two.
+        time_s: the times, increasing, at least two.
         timing_s: one standard deviation of each.
         energy_j: energy up to each.
-        step_s: time from one of the moments to the next.
-        unseen: what a power sensor did not see of the intervals; None for a counter.
+        step_s: typical time from one to the next.
+        undersampling: what a power sensor missed in the intervals; None for a counter.
         resolution_j: smallest step of the energy.
-        reading_s: when power was read beside; empty where it was not.
+        reading_s: when power was read as well; empty if it was not.
         reading_w: what was read then.
-        instants: what can tell the moments better where it is asked to, in place; None: nothing.
+        instants: refines the times in place around a moment; None: they stay.
     """
 
     time_s: FloatArray
     timing_s: FloatArray
     energy_j: FloatArray
     step_s: float
-    unseen: Unseen | None
+    undersampling: Undersampling | None
     resolution_j: float
     reading_s: FloatArray
     reading_w: FloatArray
     instants: ChangeInstants | None = None
 
     def window(self, start_s: float, end_s: float, *, quiet: bool = False) -> WindowEnergy:
-        """Energy of a window, with the standard deviation that its two edges have.
+        """Return the energy of a window, with the standard deviation due to its two edges.
 
         Args:
-            start_s: its beginning.
+            start_s: its start.
             end_s: its end.
-            quiet: steady idle was all that there was around it, for some intervals on either side.
+            quiet: there was only steady idle around it, for some intervals on either side.
         """
         if end_s <= start_s:
             return WindowEnergy(0.0, 0.0)
@@ -143,11 +87,11 @@ class LatticeCurve:
             found = self._short(start_s, end_s, first, last)
         else:
             found = self._between_edges(start_s, end_s, first, last)
-        unseen_j = 0.0
-        if self.unseen is not None:
-            unseen_j = self.unseen.std_j(found.energy_j, end_s - start_s)
+        missed_j = 0.0
+        if self.undersampling is not None:
+            missed_j = self.undersampling.std_j(found.energy_j, end_s - start_s)
         resolution_std = self.resolution_j / np.sqrt(6.0)
-        std_j = np.hypot(found.energy_j_std, np.hypot(unseen_j, resolution_std))
+        std_j = np.hypot(found.energy_j_std, np.hypot(missed_j, resolution_std))
         return WindowEnergy(found.energy_j, float(std_j))
 
     @property
@@ -155,34 +99,34 @@ class LatticeCurve:
         return len(self.time_s) - 1
 
     def _interval(self, time_s: float) -> int:
-        """Interval that a moment lies in; the first or the last for one beyond."""
+        """Return the interval that contains a moment; the first or the last for one beyond."""
         k = int(np.searchsorted(self.time_s, time_s, side="right")) - 1
         return min(max(k, 0), self._intervals - 1)
 
     def _between_edges(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
-        """Energy of a window of several intervals: what lies between its edges, each by itself."""
+        """Return the energy of a window of several intervals, whose edges are independent."""
         first_j, first_std = self._at(start_s, 0, last)
         last_j, last_std = self._at(end_s, first + 1, self._intervals)
         return WindowEnergy(last_j - first_j, float(np.hypot(first_std, last_std)))
 
     def _short(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
-        """Energy of a window that no whole interval is inside of."""
-        knots_s = self.time_s[first : last + 2]
-        edges_s = np.clip(knots_s, start_s, end_s)
+        """Return the energy of a window without a whole interval inside."""
+        times_s = self.time_s[first : last + 2]
+        edges_s = np.clip(times_s, start_s, end_s)
         interval_j = np.diff(self.energy_j[first : last + 2])
         found = short_window(
-            (start_s - knots_s[0], knots_s[-1] - end_s),
+            (start_s - times_s[0], times_s[-1] - end_s),
             np.diff(edges_s),
             interval_j,
             self._before(first, 0),
             self._after(last, self._intervals),
         )
-        around_w = np.max(interval_j / np.diff(knots_s))
+        around_w = np.max(interval_j / np.diff(times_s))
         timing_std = around_w * np.linalg.norm(self.timing_s[first : last + 2])
         return WindowEnergy(found.energy_j, float(np.hypot(found.energy_j_std, timing_std)))
 
     def _touched(self, start_s: float, end_s: float) -> tuple[int, int] | None:
-        """First and last interval that a window may touch; None without enough of them around."""
+        """Return the first and last interval a window may touch; None if too few are around it."""
         first, last = self._interval(start_s), self._interval(end_s)
         margin_s = COUNTING_S + SURE_STDS * float(np.max(self.timing_s[first : last + 2]))
         first, last = self._interval(start_s - margin_s), self._interval(end_s + margin_s)
@@ -190,9 +134,9 @@ class LatticeCurve:
         return (first, last) if around >= QUIET_INTERVALS else None
 
     def _across(self, start_s: float, end_s: float, first: int, last: int) -> WindowEnergy:
-        """Energy of all intervals that a window touches, less idle in the rest of them.
+        """Return the energy of all intervals that a window touches, less idle in the rest of them.
 
-        Idle wanders: what it was in a part of an interval is known from whole intervals only.
+        Idle power drifts: in part of an interval it is known from whole intervals only.
         """
         outside_s = np.array([start_s - self.time_s[first], self.time_s[last + 1] - end_s])
         after = last + 1 + np.arange(QUIET_INTERVALS)
@@ -208,7 +152,7 @@ class LatticeCurve:
         return WindowEnergy(energy_j, std_j)
 
     def _at(self, time_s: float, since: int, until: int) -> tuple[float, float]:
-        """Energy up to a moment, and its deviation; from intervals since and before others."""
+        """Return the energy up to a moment, and its deviation, from intervals in [since, until)."""
         last = self._intervals
         if time_s < self.time_s[0]:
             return self._beyond(0, time_s, self._before(0, 0) or self._after(-1, last))
@@ -221,33 +165,33 @@ class LatticeCurve:
         part_j, part_std = part_of_interval(
             step_j, step_s, into_s, self._before(k, since), self._after(k, until)
         )
-        # The later the interval is thought to have begun, the less of it is before the moment.
+        # The later the interval is assumed to have begun, the less of it is before the moment.
         timing_s = float(np.hypot(*self.timing_s[k : k + 2]))
         timing_std = abs(step_j / step_s) * timing_s
         return float(self.energy_j[k]) + part_j, float(np.hypot(part_std, timing_std))
 
     def _before(self, k: int, since: int) -> Level | None:
-        """Power just before interval k."""
+        """Return the power just before interval k."""
         if k > since:
             return self._level(np.arange(k - 1, max(since - 1, k - 1 - WIDE_INTERVALS), -1))
-        # Nothing moved before: what the power sensor showed first was published before the start.
+        # No update before: the power sensor's first reading was published before the start.
         return Level.steady(float(self.reading_w[0])) if len(self.reading_w) else None
 
     def _after(self, k: int, until: int) -> Level | None:
-        """Power just after interval k."""
+        """Return the power just after interval k."""
         if k + 1 < until:
             return self._level(np.arange(k + 1, min(until, k + 1 + WIDE_INTERVALS)))
         index = int(np.searchsorted(self.reading_s, self.time_s[-1], side="right"))
         return Level.steady(float(self.reading_w[index])) if index < len(self.reading_w) else None
 
     def _powers_w(self, intervals: npt.NDArray[np.int_]) -> FloatArray:
-        """Mean power of each interval."""
+        """Return the mean power of each interval."""
         steps_s = self.time_s[intervals + 1] - self.time_s[intervals]
         powers_w: FloatArray = (self.energy_j[intervals + 1] - self.energy_j[intervals]) / steps_s
         return powers_w
 
     def _level(self, intervals: npt.NDArray[np.int_]) -> Level:
-        """Power of the first of these intervals, the nearest, and how much it varies over them."""
+        """Return the power of the first, nearest interval, and how much it varies over all."""
         powers_w = self._powers_w(intervals)
         power_w = float(powers_w[0])
         near_std_w = self._spread_w(intervals[:NEAR_INTERVALS], powers_w[:NEAR_INTERVALS])
@@ -263,10 +207,10 @@ class LatticeCurve:
         )
 
     def _spread_w(self, intervals: npt.NDArray[np.int_], powers_w: FloatArray) -> float:
-        """Standard deviation of the power over less than an interval.
+        """Return the standard deviation of the power over less than an interval.
 
-        A load that keeps the sensor's own period looks steady to it; that it is not shows where the
-        readings, which see a part of each period, differ from the counter's mean.
+        A load that repeats at the sensor's update rate looks steady. It is not if the readings,
+        which cover part of each period, differ from the counter's mean.
         """
         readings_w = self._readings_in(intervals)
         spread_w = float(np.std(powers_w))
@@ -276,9 +220,9 @@ class LatticeCurve:
         return max(spread_w, float(np.std(readings_w)), hidden_w)
 
     def _readings_in(self, intervals: npt.NDArray[np.int_]) -> FloatArray:
-        """What the power sensor showed at the end of each interval, so far as it had begun.
+        """Return what the power sensor showed at the end of each interval, if it had begun.
 
-        What it showed first had been published before, and counts where it stood for an interval.
+        Its first reading was published earlier, and counts only if it lasted for an interval.
         """
         index = np.searchsorted(self.reading_s, self.time_s[intervals + 1], side="right") - 1
         if len(self.reading_s) > 0:
@@ -286,19 +230,19 @@ class LatticeCurve:
         shown_w: FloatArray = self.reading_w[index[index >= 0]]
         return shown_w
 
-    def _beyond(self, knot: int, time_s: float, level: Level | None) -> tuple[float, float]:
-        """Go on from the first or last known moment with a power seen near it."""
-        away_s = time_s - float(self.time_s[knot])
+    def _beyond(self, k: int, time_s: float, level: Level | None) -> tuple[float, float]:
+        """Extrapolate from time k, the first or the last, with the power near it."""
+        away_s = time_s - float(self.time_s[k])
         near = level or Level.steady(0.0)
         doubt_w = max(near.wide_std_w, 0.3 * abs(near.power_w))
-        std_j = float(np.hypot(near.power_w * self.timing_s[knot], doubt_w * away_s))
-        return float(self.energy_j[knot]) + near.power_w * away_s, std_j
+        std_j = float(np.hypot(near.power_w * self.timing_s[k], doubt_w * away_s))
+        return float(self.energy_j[k]) + near.power_w * away_s, std_j
 
 
-def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
-    """What a slow counter tells, with the power that was read beside it.
+def counter_curve(counter: Trace, power: Trace | None) -> EnergyCurve | None:
+    """Return the energy curve of a slow counter, with the power that was read as well.
 
-    None where the counter never moved and nothing says that it should have.
+    None if the counter never changed and need not have.
     """
     reading_s = power.run_first_s if power is not None else np.zeros(0)
     reading_w = power.run_value if power is not None else np.zeros(0)
@@ -309,13 +253,13 @@ def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
         if declared_s is None or counter.duration_s < 3.0 * declared_s:
             return None
         ends_s, none = counter.time_s[[0, -1]], np.zeros(2)
-        return LatticeCurve(
+        return EnergyCurve(
             ends_s, none, none, counter.duration_s, None, resolution_j, reading_s, reading_w
         )
-    # One or two moves: nothing says how long before them the first reading was published.
+    # One or two updates do not show how long before them the first reading was published.
     period_s = update_period_s(counter) or float(counter.changed_s[-1] - counter.start_s) / moves
     instants = ChangeInstants(counter, period_s)
-    return LatticeCurve(
+    return EnergyCurve(
         instants.time_s,
         instants.std_s,
         counter.run_value - counter.run_value[0],
@@ -328,31 +272,32 @@ def counter_curve(counter: Trace, power: Trace | None) -> LatticeCurve | None:
     )
 
 
-def power_curve(power: Trace) -> LatticeCurve | None:
-    """What a slow power sensor tells: a value describes the period before it appeared.
+def power_curve(power: Trace) -> EnergyCurve | None:
+    """Return the energy curve of a slow power sensor, whose values each describe the period before.
 
-    None where it moved too little to tell its period.
+    None if it changed too little to show its period.
     """
     period_s = update_period_s(power)
     if period_s is None:
         return None
     if power.sensor.update_period_s is None and power.quality is not None:
-        # A steady load shows the same value many times, so that its changes are rarer than updates.
+        # Under a steady load values repeat, so that changes are rarer than updates.
         period_s = min(period_s, max(UNKNOWN_DELAY_S, poll_period_s(power)))
-    # A value that is shown for several periods was published as often: the load was steady then.
+    # A value shown for several periods was published that often: the load was steady then.
     begins_s = np.append(power.run_first_s - period_s, power.end_s)
     periods = np.maximum(1, np.rint(np.diff(begins_s) / period_s).astype(int))
     first = np.concatenate(([0], np.cumsum(periods)))
     times_s = np.interp(np.arange(first[-1] + 1), first, begins_s)
     values_w = np.repeat(power.run_value, periods)
-    found = beats(values_w, np.diff(times_s))
-    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * without_beats(values_w, found))))
-    return LatticeCurve(
+    found = aliased_stretches(values_w, np.diff(times_s))
+    power_w = without_aliasing(values_w, found)
+    energy_j = np.concatenate(([0.0], np.cumsum(np.diff(times_s) * power_w)))
+    return EnergyCurve(
         times_s,
         np.full(len(times_s), period_s / np.sqrt(12.0)),
         energy_j,
         period_s,
-        Unseen.of(power, values_w, np.diff(times_s), found),
+        Undersampling.of(power, values_w, np.diff(times_s), found),
         0.0,
         power.run_first_s,
         power.run_value,

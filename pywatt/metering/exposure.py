@@ -1,4 +1,4 @@
-"""How long each name ran within each of many windows: what a sensor's readings are means of."""
+"""How long each name ran within each of many windows, such as a sensor's averaging windows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pywatt.spans.columns import Spans
 
 FloatArray = npt.NDArray[np.float64]
 
-# Edges after which the sums over all earlier ones are kept; more where there are more paths, so
-# that the sums take no more memory than the edges.
+# Number of edges between kept sums over all earlier edges; larger if there are more paths, so that
+# the sums take no more memory than the edges.
 EDGES_APART = 16
 
 
 class Exposure:
-    """Own time of each name up to any moment, from the edges of spans sorted once.
+    """Own time of each name up to any moment, from edges of spans sorted once.
 
     A span that began at a and ended at b has run for (t - a) - (t - b) by any t after both: a path
     has run for t times its open spans, less the sum of its edges so far, ends counted negative.
 
     Args:
-        spans: what ran. Spans of several threads count each for itself.
+        spans: what ran. Spans of several threads count separately.
     """
 
     def __init__(self, spans: Spans) -> None:
@@ -47,11 +47,11 @@ class Exposure:
         self._sum_s = _sums(cell, self._sign * self._edge_s, shape).cumsum(axis=0)
 
     def until(self, time_s: FloatArray) -> FloatArray:
-        """Own time in s that each name ran before each moment; shape (names, moments)."""
+        """Return the own time in s of each name before each moment; shape (names, moments)."""
         at_s = np.clip(time_s, self.start_s, self.end_s) - self.start_s
         passed = np.searchsorted(self._edge_s, at_s)
         kept, rest = np.divmod(passed, self._apart)
-        # The edges since the last that the kept sums hold, moment after moment.
+        # The edges that the kept sums lack, moment after moment.
         moment = np.repeat(np.arange(len(at_s)), rest)
         edge = np.arange(len(moment)) + np.repeat(passed - np.cumsum(rest), rest)
         cell = moment * len(self._spans.paths) + self._path[edge]
@@ -65,7 +65,7 @@ class Exposure:
         return by_name
 
     def shares(self, end_s: FloatArray, window_s: FloatArray | float) -> FloatArray:
-        """Share of each window [end_s - window_s, end_s] in each name, and in none of them last.
+        """Return the share of each window [end_s - window_s, end_s] in each name, and last in none.
 
         Returns:
             Shares of shape (windows, names + 1); each row's sum is 1 where spans do not overlap.
@@ -76,6 +76,6 @@ class Exposure:
 
 
 def _sums(cell: npt.NDArray[np.int64], weight: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Sum of the weights in each cell of a table, from the cells' places in it, row after row."""
+    """Sum the weights in each cell of a table, given the cells' flat indices."""
     sums = np.bincount(cell, weight, minlength=shape[0] * shape[1])
     return np.asarray(sums, dtype=np.float64).reshape(shape)

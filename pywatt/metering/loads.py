@@ -1,4 +1,4 @@
-"""Loads whose beginning and end are known: `load(duration_s)` keeps a device busy for so long."""
+"""Loads with known start and end: `load(duration_s)` keeps a device busy for that time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pywatt.errors import SensorError
 
-#: Keeps a device busy from the call until it returns, about the time asked for, and not beyond.
+#: Keeps a device busy from the call until it returns, after about the given time.
 Load = Callable[[float], None]
 
-# One hash takes some 0.1 ms, so all threads end within that of each other.
+# One hash takes about 0.1 ms, so all threads end within that of each other.
 _BLOCK = bytes(1 << 18)
 
-# A product of matrices takes about so long: much longer than its launch, and much shorter than the
-# time between two readings of any sensor.
+# A matrix product takes about this long: much longer than its launch, much shorter than the time
+# between two readings of any sensor.
 _PRODUCT_S = 0.0005
 _PRODUCTS_AT_ONCE = 4
 _SIZES = (512, 1024, 2048, 4096, 8192)
@@ -27,22 +27,22 @@ def load_of(device: str | None) -> Load:
     """Return a load for a torch device, ``cpu`` or ``cuda:<i>``.
 
     Raises:
-        SensorError: there is no way to keep this device busy from here; the message says why.
+        SensorError: this device cannot be kept busy from here; the message says why.
     """
     if device == "cpu":
         return _cpu_load()
     if device is not None and device.startswith("cuda"):
         return _cuda_load(device)
-    raise SensorError("which device of torch it covers is not known")
+    raise SensorError("its torch device is not known")
 
 
 def _cpu_load() -> Load:
-    # What the container or the scheduler leaves to this process counts, not what the machine has.
+    # The CPUs that this process may use, not those of the machine.
     cpus = len(os.sched_getaffinity(0))
     threads = ThreadPoolExecutor(cpus, thread_name_prefix="pywatt-load")
 
     def hash_until(end_s: float) -> None:
-        # hashlib gives the GIL up while it works.
+        # hashlib releases the GIL while hashing.
         while time.monotonic() < end_s:
             hashlib.sha256(_BLOCK)
 
@@ -76,7 +76,7 @@ def _cuda_load(device: str) -> Load:
     try:
         for size in _SIZES:
             multiply = products(size)
-            multiply()  # the first time loads the kernel
+            multiply()  # the first call loads the kernel
             start_s = time.monotonic()
             multiply()
             if time.monotonic() - start_s >= _PRODUCTS_AT_ONCE * _PRODUCT_S:

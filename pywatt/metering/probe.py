@@ -1,4 +1,4 @@
-"""Finds out how the sensors of a device see, by a load of its own at known, irregular moments."""
+"""Determine how a device's sensors sample power, with a load at known, irregular times."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt import _core
-from pywatt.attribution.result import WindowEnergy
 from pywatt.errors import PywattError
+from pywatt.metering.energies import WindowEnergy
 from pywatt.metering.loads import Load, load_of
 from pywatt.metering.sensor_model import SensorModel, characterize
 from pywatt.metering.source import Source, window_energy
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.sampling.trace import Trace
-from pywatt.sensors.discovery import OpenSensor, SensorInfo
+from pywatt.sensors.info import OpenSensor, SensorInfo
 from pywatt.spans.columns import Span, Spans
 
 FloatArray = npt.NDArray[np.float64]
 
 DURATION_S = 10.0
 
-# On and off for any time in between: no period from 10 to 200 ms is kept by such a load, and every
-# phase of it is met.
+# On and off for any time in between: such a load is in step with no period from 10 to 200 ms, and
+# covers every phase of each.
 SHORTEST_S, LONGEST_S = 0.03, 0.17
 
 # A device's power rises and settles first.
 WARM_UP_S = 1.0
 
-# A sensor is polled so often in each of its periods, if reading takes no more than this share of
-# the time.
+# A sensor is polled this many times per period, if reading takes at most this share of the time.
 POLLS_A_PERIOD = 10.0
 READING_SHARE = 0.25
 LEAST_RATE_HZ = 100.0
@@ -41,16 +40,16 @@ LEAST_RATE_HZ = 100.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """What was found out about one value of a sensor.
+    """Results of probing one value of a sensor.
 
     Attributes:
         sensor: the value, with the cost of one reading.
-        model: how it sees.
+        model: how it samples power.
         trace: what was read.
         counter_ratio: a counter's energy over the integrated power of the same sensor and time;
-            None where there is no such pair, or either cannot tell.
+            None if there is no such pair, or either is not known.
         counter_ratio_std: one standard deviation of it; None likewise.
-        notes: what could not be told, and why.
+        notes: what could not be determined, and why.
     """
 
     sensor: SensorInfo
@@ -83,7 +82,7 @@ class Probe:
 
 
 def phases_s(duration_s: float = DURATION_S, seed: int = 0) -> FloatArray:
-    """Lengths of the load's phases, on and off in turn, locked to no period; shape (even n,)."""
+    """Return random lengths of the load's phases, on and off in turn; shape (even n,)."""
     pairs = max(1, round(duration_s / (SHORTEST_S + LONGEST_S)))
     return np.random.default_rng(seed).uniform(SHORTEST_S, LONGEST_S, 2 * pairs)
 
@@ -100,20 +99,20 @@ def probe(
 ) -> tuple[Probe, ...]:
     """Characterize the sensors of one device together, under one load.
 
-    Where the device cannot be kept busy from here, its sensors are watched for as long, and notes
-    say what that could not tell.
+    If the device cannot be kept busy from here, its sensors are read for the same time, and notes
+    say what that could not determine.
 
     Args:
         sensors: what to read; all of one device.
         duration_s: how long, without warm-up.
-        seed: of the moments at which the load goes on and off.
+        seed: of the times at which the load goes on and off.
         load: what keeps the device busy; default: one for the sensors' device.
-        wait: lets time pass without a load.
+        wait: waits without a load.
         clock: a `ScriptedClock` for tests, with a `load` and a `wait` that advance it.
         step: called after every two phases.
 
     Returns:
-        One for each value of the sensors that could be read.
+        One entry for each value of the sensors that could be read.
     """
     clock = clock or _core.steady_clock()
     unloaded = ""
@@ -124,8 +123,8 @@ def probe(
             unloaded = str(error)
     infos = {info.name: info for sensor in sensors for info in _with_cost(sensor)}
     with Monitor(sensors, rate_hz=_rate_hz(infos.values()), clock=clock) as monitor:
-        edge_s = _work(phases_s(duration_s, seed), load or wait, wait, clock, step)
-        # A reading that is the mean of a second still sees the load for as long.
+        edge_s = _run_load(phases_s(duration_s, seed), load or wait, wait, clock, step)
+        # A reading that averages a second includes the load for as long.
         wait(max(1.0, monitor.settle_s))
     traces, failures = monitor.read()
     spans = None if unloaded else _spans(edge_s)
@@ -135,14 +134,14 @@ def probe(
         model = _model(trace, spans)
         notes = [*model.notes, *(note for note in failures if note.startswith(name))]
         if unloaded and model.window_s is None:
-            notes.append(f"{name}: no load could be put on its device: {unloaded}")
+            notes.append(f"{name}: no load could be run on its device: {unloaded}")
         ratio = _against_power(trace, traces, edge_s[0], edge_s[-1])
         probes.append(Probe(infos[name], model, trace, *ratio, notes=tuple(notes)))
     return tuple(probes)
 
 
 def by_device(sensors: Sequence[OpenSensor]) -> tuple[tuple[OpenSensor, ...], ...]:
-    """Group what one load can probe together; sensors of an unknown device are each alone."""
+    """Group sensors that one load can probe together; those of an unknown device are alone."""
     groups: dict[str, list[OpenSensor]] = {}
     for sensor in sensors:
         groups.setdefault(sensor.device or sensor.core.name, []).append(sensor)
@@ -158,7 +157,7 @@ def _with_cost(sensor: OpenSensor) -> tuple[SensorInfo, ...]:
 
 
 def _rate_hz(infos: Collection[SensorInfo]) -> float:
-    """Some polls a period of the fastest sensor whose period is known, as far as that is cheap."""
+    """Return a rate of several polls per period of the fastest known sensor, if that is cheap."""
     periods_s = [info.update_period_s for info in infos if info.update_period_s]
     wanted_hz = max([DEFAULT_RATE_HZ, *(POLLS_A_PERIOD / period_s for period_s in periods_s)])
     cost_of = {info.source: info.reading_cost_s or 0.0 for info in infos}
@@ -166,10 +165,10 @@ def _rate_hz(infos: Collection[SensorInfo]) -> float:
     return float(np.clip(min(wanted_hz, cheap_hz), LEAST_RATE_HZ, _core.Sampler.max_rate_hz))
 
 
-def _work(
+def _run_load(
     phase_s: FloatArray, load: Load, wait: Load, clock: _core.Clock, step: Callable[[], None]
 ) -> list[float]:
-    """Warm up, then go through the phases; gives when each began, and when the last ended."""
+    """Warm up, then run the phases; return when each began, and when the last ended."""
     load(WARM_UP_S)
     wait(WARM_UP_S)
     edge_s = [clock.now_s()]
@@ -197,7 +196,7 @@ def _model(trace: Trace, spans: Spans | None) -> SensorModel:
 def _against_power(
     trace: Trace, traces: Mapping[str, Trace], start_s: float, end_s: float
 ) -> tuple[float | None, float | None]:
-    """Energy by a counter over that by the power of the same sensor, with its deviation."""
+    """Return a counter's energy over that of the same sensor's power, with its deviation."""
     power = next(
         (
             other

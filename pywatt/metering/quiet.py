@@ -1,4 +1,4 @@
-"""Waiting until the power stands still, so that a block can be told from what is around it."""
+"""Wait until the power is steady, to separate a block from what runs around it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import time
 import numpy as np
 
 from pywatt import _core
-from pywatt.metering.energy_curve import QUIET_INTERVALS, is_fine
+from pywatt.metering.energy_curve import QUIET_INTERVALS
+from pywatt.metering.freshness import is_fine
 from pywatt.sampling.monitor import Monitor
 from pywatt.sampling.trace import Trace
 
-# It is waited for no longer than this, before a block and after it each.
+# Longest wait before a block, and after it.
 BUDGET_S = 5.0
 
-# So many intervals are looked at: the block may touch one more than it lies in.
+# Intervals checked: the block may touch one more than it lies in.
 STEADY_INTERVALS = QUIET_INTERVALS + 1
 
-# Power stands still where it changes by no more than this share over the last updates.
+# Power is steady if it changes by no more than this share over the last updates.
 STEADY_SHARE = 0.1
 
-# A power that shows the same for so long stands still, however often it is published.
+# A power that shows the same value for this long is steady, however often it is published.
 STEADY_S = 0.45
 
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 def wait_until_quiet(monitor: Monitor, since_s: float) -> bool:
-    """Wait until all slow sensors have shown a steady power since a moment; tell whether they did.
+    """Wait until all slow sensors have shown steady power since a moment; return whether they did.
 
     Sensors whose every reading is fresh need no quiet. A `ScriptedClock` is advanced.
     """
@@ -37,17 +38,17 @@ def wait_until_quiet(monitor: Monitor, since_s: float) -> bool:
         if clock.now_s() >= give_up_s:
             return False
         if isinstance(clock, _core.ScriptedClock):
-            clock.advance(LOOK_S)
+            clock.advance(POLL_S)
         else:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
     return True
 
 
 def _is_steady(trace: Trace, since_s: float) -> bool:
-    """Tell whether the last updates of a trace, all of them later than a moment, are alike.
+    """Return whether the last updates of a trace, all of them after a moment, are alike.
 
-    A counter that has not moved enough yet is not known to be steady, nor is a power that was not
-    read for long enough.
+    A counter with too few updates yet is not known to be steady, nor is a power that was not read
+    for long enough.
     """
     if trace.ended is not None or is_fine(trace):
         return True

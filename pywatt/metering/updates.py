@@ -1,9 +1,8 @@
-"""When a sensor published its readings, known far better than any one poll tells.
+"""When a sensor published its readings, far more precisely than from one poll.
 
-A poll only tells that a new value appeared between it and the poll before. But sensors publish
-periodically, so each change narrows down the others: the update instants are the hidden states of a
-chain whose steps are the sensor's period give or take its jitter, and each change is an interval in
-which one of them lies.
+A poll only shows that a new value appeared since the poll before. But sensors publish periodically,
+so each change narrows down the others: the update times are the hidden states of a chain whose
+steps are the sensor's period plus jitter, and each change is an interval that contains one of them.
 """
 
 from __future__ import annotations
@@ -19,42 +18,42 @@ from pywatt.sampling.trace import Trace
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-# Fewer changes than these tell no period.
+# Fewer changes show no period.
 MIN_CHANGES = 5
 
-# A change that is known no better than this share of a period could be one update or the next: it
-# is left out of the chain, so that a poll that hung cannot make the lattice slip.
+# A change known less precisely than this share of a period could be one update or the next: it is
+# left out of the chain, so that a poll that hung cannot shift the update times.
 MAX_WIDTH = 0.25
 
-# Each interval is divided into so many bins: 0.03 ms where polls are 1 ms apart. Then again, with
-# each interval narrowed to where its update can be.
+# Each interval is divided into this many bins: 0.03 ms if polls are 1 ms apart. Repeated with each
+# interval narrowed to where its update can be.
 BINS = 32
 NARROWINGS = 2
 NARROWED_STDS = 4.0
 
-# Density of updates at any other moment, per period: one out of step does not break the chain.
+# Density of updates at other times, per period: one out of step does not break the chain.
 OUTLIERS = 1e-4
 
-# Jitters that are tried, as shares of the period; transitions that it is estimated from; and how
-# many are held in memory at once.
+# Jitters to try, as shares of the period; transitions that it is estimated from; and how many of
+# them are held in memory at once.
 JITTERS = np.geomspace(3e-5, 0.1, 15)
 JITTER_STEPS = 500
 CHUNK_STEPS = 64
 
-# Periods that are tried at first, 0.3 % apart, and how many updates in a row may repeat a value.
+# Periods to try first, 0.3 % apart, and how many updates in a row may repeat a value.
 ROUGH_PERIODS = 800
 MAX_REPEATS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class UpdateLattice:
+class UpdateTimes:
     """The readings that a sensor published, and when.
 
     Attributes:
         period_s: mean time between updates.
         period_s_std: one standard deviation of it.
         jitter_s: standard deviation of the time between two updates.
-        time_s: when each reading was published, shape (n,); updates that no poll saw are left out.
+        time_s: when each reading was published, shape (n,); updates that no poll read are left out.
         time_s_std: one standard deviation of each, shape (n,).
         reading: what was published, in W or J, shape (n,).
     """
@@ -67,11 +66,11 @@ class UpdateLattice:
     reading: FloatArray
 
 
-def update_lattice(trace: Trace) -> UpdateLattice | None:
+def update_times(trace: Trace) -> UpdateTimes | None:
     """Find when a sensor published its readings.
 
     Returns:
-        The lattice; None where too few values changed, or they changed as often as polled.
+        The update times; None if too few values changed, or they changed as often as polled.
     """
     low_s, high_s = trace.run_last_s[:-1], trace.run_first_s[1:]
     known = known_instants(low_s, high_s)
@@ -85,14 +84,12 @@ def update_lattice(trace: Trace) -> UpdateLattice | None:
     time_s, time_std = _fill(trace, steps, known_s, known_std, period_s, jitter_s)
     _pull_into(time_s, low_s[~known.sharp], high_s[~known.sharp])
     seen, reading = _readings_at(trace, time_s)
-    return UpdateLattice(
-        period_s, period_std, jitter_s, time_s[seen], time_std[seen], reading[seen]
-    )
+    return UpdateTimes(period_s, period_std, jitter_s, time_s[seen], time_std[seen], reading[seen])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownInstants:
-    """When changes happened, of those that polls tell well enough for the lattice.
+    """When changes happened, of those that polls bound well enough to fit update times.
 
     Attributes:
         sharp: which changes these are, shape (changes,).
@@ -114,15 +111,15 @@ class KnownInstants:
 def known_instants(
     low_s: FloatArray, high_s: FloatArray, jitter_s: float | None = None
 ) -> KnownInstants | None:
-    """Fit the lattice to changes, one in each (low_s, high_s].
+    """Fit update times to changes, one in each (low_s, high_s].
 
     Args:
         low_s: when each old value was last seen, shape (changes,).
         high_s: when each new value was first seen.
-        jitter_s: how the lattice breathes, where that is known: finding it takes longest.
+        jitter_s: jitter of the updates, if known: estimating it takes longest.
 
     Returns:
-        The instants; None where the changes are too few, or keep no period that the polls resolve.
+        The times; None if there are too few changes, or no period that the polls resolve.
     """
     rough_s = rough_period_s(low_s, high_s)
     if rough_s is None:
@@ -142,7 +139,7 @@ def known_instants(
 
 
 def rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
-    """Period to a few percent: the longest of which nearly all gaps are whole multiples, or None.
+    """Return the longest period of which nearly all gaps are multiples, to a few percent, or None.
 
     Values may repeat, so that even the shortest gap can be several periods long.
     """
@@ -167,7 +164,7 @@ def rough_period_s(low_s: FloatArray, high_s: FloatArray) -> float | None:
 def _are_periods(
     tried_s: FloatArray, gaps_s: FloatArray, slack_s: FloatArray
 ) -> npt.NDArray[np.bool_]:
-    """Of which periods nine in ten gaps, of those short enough to tell, are whole multiples."""
+    """Return of which periods nine in ten gaps, if short enough to judge, are whole multiples."""
     tried_s = tried_s[:, None]
     near = gaps_s < MAX_REPEATS * tried_s
     away_s = np.abs(gaps_s - np.maximum(1.0, np.round(gaps_s / tried_s)) * tried_s)
@@ -179,7 +176,7 @@ def _are_periods(
 
 
 def _count_steps(middle_s: FloatArray, period_s: float) -> tuple[IntArray, float]:
-    """Periods between each change and the next, and the period that follows: short gaps first."""
+    """Count periods from each change to the next, short gaps first; return counts and period."""
     gaps_s = np.diff(middle_s)
     steps = np.maximum(1, np.round(gaps_s / period_s)).astype(np.int64)
     for longest in (2, 8, 32, 128, np.inf):
@@ -194,8 +191,8 @@ def _count_steps(middle_s: FloatArray, period_s: float) -> tuple[IntArray, float
 class _Chain:
     """Changes in order: one update in each (low_s, high_s], `steps` periods after the one before.
 
-    Gaps between updates are independent and normal. Each interval's bins stand for it, so that the
-    sums over all places of all updates are exact up to a bin.
+    Gaps between updates are independent and normal. Each interval is divided into bins, so that
+    sums over all possible times of all updates are exact up to a bin.
     """
 
     low_s: FloatArray
@@ -204,7 +201,7 @@ class _Chain:
     period_s: float
 
     def fit_jitter_s(self) -> float:
-        """The jitter that makes the changes most likely, between the jitters that are tried."""
+        """Return the most likely jitter given the changes, interpolated between those tried."""
         head = _Chain(
             self.low_s[: JITTER_STEPS + 1],
             self.high_s[: JITTER_STEPS + 1],
@@ -220,7 +217,7 @@ class _Chain:
         return float(tried[best] * (tried[1] / tried[0]) ** offset)
 
     def instants(self, jitter_s: float) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of each update instant, given all changes."""
+        """Return the mean and standard deviation of each update time, given all changes."""
         jitters_s = np.array([jitter_s])
         belief = self._forward(jitters_s)[0][:, 0]
         after = np.ones(BINS)
@@ -241,7 +238,7 @@ class _Chain:
         return self.low_s + mean_s, np.hypot(spread_s, within_s)
 
     def narrowed(self, mean_s: FloatArray, std_s: FloatArray) -> _Chain:
-        """The same changes, each in as little time as it can be in, and the period that follows."""
+        """Return the chain with each interval narrowed to where its update can be."""
         low_s = np.maximum(self.low_s, mean_s - NARROWED_STDS * std_s)
         high_s = np.minimum(self.high_s, mean_s + NARROWED_STDS * std_s)
         index = np.concatenate(([0], np.cumsum(self.steps)))
@@ -253,7 +250,7 @@ class _Chain:
         return self.low_s[:, None] + share * (self.high_s - self.low_s)[:, None]
 
     def _forward(self, jitters_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Belief about each update given the changes up to it, and the log-likelihood of all.
+        """Return the belief about each update given the changes up to it, and log-likelihoods.
 
         Returns:
             Beliefs of shape (changes, jitters, BINS); log-likelihoods of shape (jitters,).
@@ -268,7 +265,7 @@ class _Chain:
         return belief, np.sum(np.log(likely), axis=0)
 
     def _transitions(self, jitters_s: FloatArray, *, reverse: bool = False) -> Iterator[FloatArray]:
-        """Probability of each bin of a change given each bin of the one before, one by one.
+        """Yield the probability of each bin of a change given each bin of the one before.
 
         Yields:
             One array of shape (jitters, BINS, BINS) for each step.
@@ -300,7 +297,7 @@ def _fill(
     period_s: float,
     jitter_s: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """All update instants of a trace: those at changes, and those between, before and after."""
+    """Return all update times of a trace: those at changes, and those between, before and after."""
     index = np.concatenate(([0], np.cumsum(steps)))
     before = int((known_s[0] - trace.start_s) / period_s)
     after = int((trace.run_last_s[-1] - known_s[-1]) / period_s)
@@ -309,13 +306,13 @@ def _fill(
     time_s = np.interp(every, index, known_s) + beyond * period_s
     left = np.clip(np.searchsorted(index, every, side="right") - 1, 0, len(index) - 2)
     into, span = np.clip(every - index[left], 0, steps[left]), steps[left]
-    # A walk that is known at both ends (a Brownian bridge), or at one.
+    # A random walk known at both ends (a Brownian bridge), or at one.
     free_var = jitter_s**2 * (into * (span - into) / span + np.abs(beyond))
     return time_s, np.hypot(np.interp(every, index, known_std), np.sqrt(free_var))
 
 
 def _pull_into(time_s: FloatArray, low_s: FloatArray, high_s: FloatArray) -> None:
-    """Move the nearest instant into each interval where one must be, in place."""
+    """Move the nearest time into each interval where one must be, in place."""
     if len(low_s) == 0:
         return
     middle_s = (low_s + high_s) / 2
@@ -325,7 +322,7 @@ def _pull_into(time_s: FloatArray, low_s: FloatArray, high_s: FloatArray) -> Non
 
 
 def _readings_at(trace: Trace, time_s: FloatArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:
-    """What was published at each instant, and whether a poll saw it before the next one."""
+    """Return whether a poll read each update before the next one, and what was published."""
     run = np.searchsorted(trace.run_last_s, time_s, side="right")
     run = np.minimum(run, len(trace.run_value) - 1)
     polled_s = np.maximum(time_s, trace.run_first_s[run])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pywatt.attribution.result import SpanEnergy
-from pywatt.metering.source import Source, added, is_unsure, resolves, window_energy
+from pywatt.metering.caveats import is_unsure, resolves
+from pywatt.metering.energies import SpanEnergy
+from pywatt.metering.source import Source, added, window_energy
 from pywatt.spans.columns import Spans
 
 
@@ -22,10 +23,10 @@ class WindowEnergies:
 
     @classmethod
     def of(cls, sources: Sequence[Source], spans: Spans) -> WindowEnergies:
-        """Find what some sources tell of each window; of those inside one of their name, nothing.
+        """Compute the energy of each window, except those inside one of the same name.
 
-        A name whose windows are too short for a source, and whose energy is unsure for that, has a
-        note.
+        A name gets a note if its windows are too short for a source and its energy is therefore
+        uncertain.
         """
         rows: dict[int, SpanEnergy] = {}
         short: Counter[int] = Counter()

@@ -1,9 +1,9 @@
-"""When work ran on a CUDA device, in the time of the host's clock.
+"""When work ran on a CUDA device, on the host's clock.
 
-Kernels run after the call that launched them has returned, so their time is taken by events on the
-stream. Events carry no host time: two anchors, one before and one after everything, tie the
-device's clock to the host's, and what lies between is interpolated, since GPU clocks drift by 10 to
-100 ppm. Nothing is synchronized in between.
+Kernels run after the call that launched them has returned, so events on the stream time them.
+Events carry no host time: two anchors, before and after all calls, relate the device's clock to the
+host's. Times in between are interpolated, since GPU clocks drift by 10 to 100 ppm. Nothing is
+synchronized in between.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ FloatArray = npt.NDArray[np.float64]
 
 ANCHOR_TRIES = 20
 
-# An anchor is good to some us, so over a short run two of them tell the rate of the device's clock
-# worse than knowing that no GPU's clock is off by more than this.
+# An anchor is accurate to a few us, so over a short run two of them give the rate of the device's
+# clock less accurately than this bound on the drift of any GPU's clock.
 MAX_DRIFT = 5e-4
 
-# elapsed_time is a 32-bit float in ms: from a mark half a second away it is good to 0.02 us.
+# elapsed_time is a 32-bit float in ms: accurate to 0.02 us from a mark half a second away.
 MARK_EVERY_S = 0.5
 
-# So many events are left alone before the oldest are read. A stream holds about a thousand pieces
-# of work that have not run, so the oldest have happened by then.
+# Number of events that may wait before the oldest are read. A stream queues about a thousand pieces
+# of work, so the oldest events have happened by then.
 BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A moment on both clocks in s: on the device's, since the first anchor."""
+    """One moment on both clocks, in s; on the device's since the first anchor."""
 
     host_s: float
     device_s: float
@@ -57,15 +57,15 @@ class Call:
 
 
 class CudaTimeline:
-    """Events of one device, from a pool, and when they happened on the host's clock.
+    """Times calls on one device with pooled events, and converts to the host's clock.
 
-    Device errors while calls are recorded are kept in `failure`, and end the timing: the user's own
-    next call to the device will raise them in the right place.
+    A device error while calls are recorded is kept in `failure` and ends the timing: the user's own
+    next call to the device raises it in the right place.
 
     Args:
         device: ``cuda:0`` and so on.
         clock: the host's clock.
-        cuda: ``torch.cuda``, or a stand-in for it in tests.
+        cuda: ``torch.cuda``, or a fake of it in tests.
     """
 
     def __init__(self, device: str, clock: _core.Clock, cuda: Any = None) -> None:
@@ -83,17 +83,17 @@ class CudaTimeline:
         self._anchors: list[Anchor] = []
         self._mark: Any = None
         self._mark_s = 0.0
-        # Events whose time was read, and which nothing refers to.
+        # Events whose time was read and that nothing refers to.
         self._pool: list[Any] = []
-        # Recorded events, oldest first: of which call, and whether of its end.
+        # Recorded events, oldest first: the event, its call, and whether it is the end.
         self._pending: deque[tuple[Any, Call, bool]] = deque()
         self._reading = threading.Lock()
         self._streams: dict[int, int] = {}
-        # A store of 16 bytes a call; times on the device's clock.
+        # 16 bytes per call; times on the device's clock.
         self._calls = _core.SpanRecorder(clock)
 
     def begin(self) -> None:
-        """Tie the clocks together before the first call. Synchronizes the device.
+        """Take the first anchor, before the first call. Synchronizes the device.
 
         Raises:
             RuntimeError: the device cannot be used.
@@ -102,7 +102,7 @@ class CudaTimeline:
         self._anchors = [self._take_anchor()]
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given; an error is left for `end` to find."""
+        """Wait until the device has finished its work; `end` reports any error."""
         with contextlib.suppress(RuntimeError):
             self._cuda.synchronize(self._index)
 
@@ -110,7 +110,7 @@ class CudaTimeline:
         """Wait for the device, read all events and take the second anchor.
 
         Returns:
-            What the device failed with. The calls whose times were read until then are kept.
+            The device's error, if any. Calls whose times were read before it are kept.
         """
         device_error = None
         try:
@@ -145,7 +145,7 @@ class CudaTimeline:
         return call
 
     def finish(self, call: Call, path: int) -> None:
-        """Record the end of a call, which stood at `path` in the tree of calls."""
+        """Record the end of a call at `path` in the call tree."""
         if self.failure is not None:
             return
         call.path = path
@@ -159,19 +159,19 @@ class CudaTimeline:
 
     @property
     def streams(self) -> int:
-        """How many streams calls have run on."""
+        """Number of streams that calls ran on."""
         return len(self._streams)
 
     def blocks(self) -> Iterator[SpanBlock]:
-        """Give the calls on the host's clock, in blocks; `thread` is the number of the stream."""
+        """Yield the calls on the host's clock, in blocks; `thread` is the number of the stream."""
         for first in range(0, len(self._calls), BLOCK_SPANS):
             start_s, end_s, path, stream = self._calls.rows(first, BLOCK_SPANS)
             yield SpanBlock(self._on_host(start_s), self._on_host(end_s), path, stream)
 
     def _is_capturing(self) -> bool:
-        """Tell whether a graph is being captured, of which an event would become a part.
+        """Return whether a graph is being captured, which an event would become part of.
 
-        Also where it is captured on another device, since a capture breaks if events are queried.
+        True for a capture on another device too, since querying events breaks a capture.
         """
         if self._cuda.is_current_stream_capturing():
             return True
@@ -189,13 +189,13 @@ class CudaTimeline:
         self._pending.append((event, call, is_end))
         if len(self._pending) > BACKLOG and self._reading.acquire(blocking=False):
             try:
-                # One was added: so the backlog shrinks, by the same small work in every call.
+                # One added, two read: the backlog shrinks, at a small, constant cost per call.
                 self._read(2)
             finally:
                 self._reading.release()
 
     def _read(self, count: int) -> None:
-        """Take the times of the oldest events; one that has not happened yet goes to the back."""
+        """Read the times of the oldest events; one that has not happened yet is queued again."""
         for _ in range(count):
             event, call, is_end = self._pending.popleft()
             if not event.query():
@@ -206,7 +206,7 @@ class CudaTimeline:
                 call.end_s = time_s
             else:
                 call.start_s = time_s
-            # On two streams, the end may be read before the start.
+            # With two streams, the end may be read before the start.
             if not (math.isnan(call.start_s) or math.isnan(call.end_s)):
                 self._calls.add(call.path, call.start_s, call.end_s, call.stream)
             if time_s - self._mark_s > MARK_EVERY_S:
@@ -217,7 +217,7 @@ class CudaTimeline:
         return self._mark_s + float(self._mark.elapsed_time(event)) * 1e-3
 
     def _take_anchor(self) -> Anchor:
-        """Keep the narrowest of several tries to catch an event between two looks at the clock."""
+        """Time an event between two readings of the clock; keep the narrowest of several tries."""
         self._cuda.synchronize(self._index)
         stream = self._cuda.current_stream(self._index)
         tries: list[tuple[float, float, Any]] = []

@@ -1,4 +1,4 @@
-"""Turns module calls into spans: hooks on every module, taken on entry and removed on exit."""
+"""Turn module calls into spans: hooks on every module, added on entry and removed on exit."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from pywatt.spans.columns import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 Hook = Callable[..., None]
 
-# More than a device has numbers for its streams.
+# More than the streams of any device.
 STREAMS = 1000
 
 
 class ModuleHooks:
-    """Records a span for each call of each module of a model, and for windows of the user's.
+    """Records a span for each call of each module of a model, and for the user's windows.
 
     Modules on the CPU are timed on the host's clock by native hooks. Modules on a CUDA device are
     timed by events on the stream that is current at the call, since their kernels run after the
-    hook has returned. `compiled_inside` tells afterwards whether torch.compile was at work
-    meanwhile.
+    hook has returned. Afterwards, `compiled_inside` is whether torch.compile ran in the meantime.
 
     Args:
-        model: the model; its tree is taken when this is entered.
+        model: the model.
         clock: clock of the spans.
         default_device: device of a model that has no tensors.
-        timeline: makes the clock of a CUDA device; for tests.
-        home: tells the device that a module's work is charged to; for tests.
+        timeline: makes the timeline of a CUDA device; for tests.
+        find_device: returns the device that a module's work is charged to; for tests.
     """
 
     def __init__(
@@ -48,10 +47,10 @@ class ModuleHooks:
         *,
         default_device: str = "cpu",
         timeline: Callable[[str, _core.Clock], CudaTimeline] = CudaTimeline,
-        home: Callable[[nn.Module], str | None] | None = None,
+        find_device: Callable[[nn.Module], str | None] | None = None,
     ) -> None:
         self.model = model
-        self.entries: list[ModuleEntry] = module_entries(model, default_device, home)
+        self.entries: list[ModuleEntry] = module_entries(model, default_device, find_device)
         self.windows: list[str] = []
         self.recorder = _core.SpanRecorder(clock)
         self.timelines = {
@@ -68,7 +67,7 @@ class ModuleHooks:
         self._name_spans()
 
     def _name_spans(self) -> None:
-        """Prepare names of spans beside the modules', where a kind of hooks has any."""
+        """Prepare span names other than the modules', in subclasses that have any."""
 
     @property
     def device(self) -> str:
@@ -81,7 +80,7 @@ class ModuleHooks:
         return tuple(dict.fromkeys(entry.device for entry in self.entries))
 
     def __enter__(self) -> ModuleHooks:
-        """Begin to record, with the hooks on; if one cannot be put on, none is."""
+        """Start recording and add the hooks; if one cannot be added, none is."""
         self.begin()
         self.attach()
         return self
@@ -92,10 +91,10 @@ class ModuleHooks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take all hooks off and close what is open.
+        """Remove all hooks and close what is open.
 
         Raises:
-            RuntimeError: a CUDA device failed, and no other exception is on its way.
+            RuntimeError: a CUDA device failed, and no other exception is propagating.
         """
         self.detach()
         self.recorder.close_all()
@@ -106,24 +105,24 @@ class ModuleHooks:
                 raise failure
 
     def begin(self) -> None:
-        """Tie the clocks of CUDA devices to the host's, before the first span."""
+        """Relate the clocks of CUDA devices to the host's, before the first span."""
         self._frames_before = frames_compiled()
         for timeline in self.timelines.values():
             timeline.begin()
 
     def attach(self) -> None:
-        """Put the hooks on; if one cannot be put on, those before are taken off."""
+        """Add the hooks; if one cannot be added, remove those before it."""
         with ExitStack() as attached:
             for index, entry in enumerate(self.entries):
                 self._attach(attached, index, entry)
             self._attached = attached.pop_all()
 
     def detach(self) -> None:
-        """Take the hooks off. Calls that are under way are seen to their end no more."""
+        """Remove the hooks. The ends of calls in progress are not recorded."""
         self._attached.close()
 
     def synchronize(self) -> None:
-        """Wait until the CUDA devices of the model have done what they were given."""
+        """Wait until the CUDA devices of the model have finished their work."""
         for timeline in self.timelines.values():
             timeline.synchronize()
 
@@ -145,7 +144,7 @@ class ModuleHooks:
             attached.callback(module.register_forward_hook(after, always_call=True).remove)
 
     def open_window(self, name: str) -> Callable[[], None]:
-        """Open a span that is not a module's; returns what closes it."""
+        """Open a span that is not a module's; return a function that closes it."""
         if name not in self.windows:
             self.windows.append(name)
         index = len(self.entries) + self.windows.index(name)
@@ -154,13 +153,13 @@ class ModuleHooks:
         return after
 
     def device_of(self, name: int) -> str:
-        """Device to which the spans of a name are charged; windows to the model's own."""
+        """Return the device that spans of a name are charged to; of windows, the model's own."""
         return self.entries[name].device if name < len(self.entries) else self.device
 
     def spans(self, devices: Iterable[str]) -> Spans:
         """Return the spans of modules (and windows) on these devices; name i is entry i.
 
-        Only once the hooks are off. Parents on other devices have no spans in it.
+        Call it once the hooks are removed. Parents on other devices have no spans in it.
         """
         chosen = set(devices)
         names = [entry.name for entry in self.entries] + self.windows
@@ -170,7 +169,7 @@ class ModuleHooks:
 
 
 class _DeviceSpans(Spans):
-    """Spans of some devices: those of the host from the recorder, those of CUDA from its events."""
+    """Spans of some devices: the host's from the recorder, those of CUDA from events."""
 
     def __init__(
         self,
@@ -193,7 +192,7 @@ class _DeviceSpans(Spans):
         return sum(len(block.path) for block in self.blocks())
 
     def blocks(self) -> Iterator[SpanBlock]:
-        """Give the spans in blocks of bounded size."""
+        """Yield the spans in blocks of bounded size."""
         everything = bool(np.all(self._kept))
         for first in range(0, len(self._recorder), BLOCK_SPANS):
             block = SpanBlock(*self._recorder.rows(first, BLOCK_SPANS))
@@ -203,7 +202,7 @@ class _DeviceSpans(Spans):
             )
             if len(kept.path):
                 yield kept
-        # Streams, and devices, run side by side as threads do; 0 stands for the only one.
+        # Streams and devices run in parallel, as threads do; a single one has number 0.
         first_number = STREAMS if np.any(self._kept) else 0
         for number, timeline in enumerate(self._timelines):
             for block in timeline.blocks():
@@ -224,7 +223,7 @@ class _CudaCalls:
         opened: dict[int, list[tuple[int, Call | None]]] | None = None,
     ) -> None:
         self._name, self._recorder, self._timeline = name, recorder, timeline
-        # Calls under way by thread, of all names on the device.
+        # Calls in progress by thread, of all names on the device.
         self._open = {} if opened is None else opened
 
     def before(self, *_: Any) -> None:
@@ -247,7 +246,7 @@ class _CudaCalls:
                 if call is not None:
                     self._timeline.finish(call, path)
                 return
-            # The end of this one was never seen, because of an exception: it has no time.
+            # An exception hid the end of this one: it has no time.
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copied or pickled model keeps working, unmeasured.
@@ -255,16 +254,16 @@ class _CudaCalls:
 
 
 class _TimedCall:
-    """Stands in for a callable attribute of a module and calls it inside a span.
+    """Replaces a callable attribute of a module and calls it inside a span.
 
-    Only the instance's own dictionary is changed, which `detach` undoes to the letter. A copied or
-    pickled model gets the callable itself back.
+    Only the instance's own dictionary changes, and `detach` restores it exactly. A copied or
+    pickled model has the original callable.
     """
 
     def __init__(self, module: nn.Module, attribute: str, before: Hook, after: Hook) -> None:
-        self._home, self._attribute = module.__dict__, attribute
+        self._instance_dict, self._attribute = module.__dict__, attribute
         self._inner = getattr(module, attribute)
-        self._inner_is_own = attribute in self._home
+        self._inner_is_own = attribute in self._instance_dict
         self._before, self._after = before, after
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -280,16 +279,16 @@ class _TimedCall:
         return functools.partial, (self._inner,)
 
     def attach(self) -> None:
-        self._home[self._attribute] = self
+        self._instance_dict[self._attribute] = self
 
     def detach(self) -> None:
-        """Go, also from under another profiler's that was put on later and stays."""
-        outer = self._home.get(self._attribute)
+        """Remove this one, even under that of another profiler added later, which stays."""
+        outer = self._instance_dict.get(self._attribute)
         if outer is self:
             if self._inner_is_own:
-                self._home[self._attribute] = self._inner
+                self._instance_dict[self._attribute] = self._inner
             else:
-                del self._home[self._attribute]
+                del self._instance_dict[self._attribute]
         while isinstance(outer, _TimedCall):
             if outer._inner is self:
                 outer._inner, outer._inner_is_own = self._inner, self._inner_is_own

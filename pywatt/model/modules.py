@@ -1,4 +1,4 @@
-"""The modules of a model: their names, devices and parameters, and which must be left whole."""
+"""The modules of a model: names, devices, parameters, and which are opaque to hooks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class ModuleEntry:
         module: the module.
         depth: 0 for the model itself.
         device: torch device that its work is charged to.
-        whole: why its children cannot be seen; None where they can.
-        timed_at: attribute of the instance whose calls are its spans; None: hooks see them.
+        opaque_reason: why its children cannot be hooked; None if they can.
+        timed_at: attribute of the instance whose calls are its spans; None if hooks record them.
     """
 
     name: str
     module: nn.Module
     depth: int
     device: str
-    whole: str | None
+    opaque_reason: str | None
     timed_at: str | None
 
     @property
@@ -43,7 +43,7 @@ class ModuleEntry:
     def parameters(self) -> int:
         """Number of parameters, its own and its children's, each counted once.
 
-        Those of a lazy module have no size before its first call.
+        Lazy parameters count once they have a size, after the first call.
         """
         return sum(int(p.numel()) for p in self.module.parameters() if not is_lazy(p))
 
@@ -51,23 +51,23 @@ class ModuleEntry:
 def module_entries(
     model: nn.Module,
     default_device: str = "cpu",
-    home: Callable[[nn.Module], str | None] | None = None,
+    find_device: Callable[[nn.Module], str | None] | None = None,
 ) -> list[ModuleEntry]:
-    """List every module once, parents before children, leaving out what is inside whole ones.
+    """List every module once, parents before children, without those inside opaque modules.
 
     Args:
         model: the model.
         default_device: device of a model that has no tensors.
-        home: tells the device that a module's work is charged to, None where that is its
-            container's; default: `home_device`.
+        find_device: returns the device that a module's work is charged to, None for that of its
+            container; default: `module_device`.
     """
-    home = home or home_device
+    find_device = find_device or module_device
     entries: list[ModuleEntry] = []
-    # A hook in what is compiled breaks its graph up, also where an eager path leads to it.
+    # A hook inside a compiled module breaks its graph, even if an eager path leads to it.
     seen = {
         id(inner)
         for module in model.modules()
-        if _why_whole(module) is not None
+        if _opaque_reason(module) is not None
         for inner in module.modules()
         if inner is not module
     }
@@ -76,8 +76,8 @@ def module_entries(
         if id(module) in seen:
             return
         seen.add(id(module))
-        device = home(module) or outer_device
-        whole = _why_whole(module)
+        device = find_device(module) or outer_device
+        opaque_reason = _opaque_reason(module)
         may_fuse = may_fuse or isinstance(module, nn.TransformerEncoderLayer)
         entries.append(
             ModuleEntry(
@@ -85,11 +85,11 @@ def module_entries(
                 module=module,
                 depth=depth,
                 device=device,
-                whole=whole,
+                opaque_reason=opaque_reason,
                 timed_at=_timed_at(module, may_fuse),
             )
         )
-        if whole is None:
+        if opaque_reason is None:
             for child_name, child in module.named_children():
                 child_name = f"{name}.{child_name}" if name else child_name
                 walk(child_name, child, depth + 1, device, may_fuse)
@@ -98,16 +98,21 @@ def module_entries(
     return entries
 
 
+def has_forward(module: nn.Module) -> bool:
+    """Return whether a module can be called: a ModuleList or ModuleDict cannot."""
+    return type(module).forward is not nn.Module.forward
+
+
 def is_lazy(tensor: torch.Tensor) -> bool:
-    """Tell whether a parameter has no size before its module's first call."""
+    """Return whether a parameter has no size yet, before its module's first call."""
     return bool(nn.parameter.is_lazy(tensor))
 
 
 def known_device(device: torch.device | str) -> str:
-    """Name of a device that torch has here.
+    """Return the name of a device, which torch must have here.
 
     Raises:
-        ArgumentError: it has no such device.
+        ArgumentError: torch has no such device here.
     """
     try:
         return device_name(torch.device(device))
@@ -118,14 +123,14 @@ def known_device(device: torch.device | str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device with its index: ``cpu``, ``cuda:0``."""
+    """Return the name of a device with its index: ``cpu``, ``cuda:0``."""
     if device.type == "cuda" and device.index is None:
         return f"cuda:{torch.cuda.current_device()}"
     return str(device)
 
 
-def home_device(module: nn.Module) -> str | None:
-    """Device of the module's first own tensor, else of the first one below it."""
+def module_device(module: nn.Module) -> str | None:
+    """Return the device of the module's first own tensor, else of the first one below it."""
     own = [*module._parameters.values(), *module._buffers.values()]
     for tensor in own:
         if tensor is not None:
@@ -140,7 +145,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _why_whole(module: nn.Module) -> str | None:
+def _opaque_reason(module: nn.Module) -> str | None:
     if hasattr(module, "_orig_mod") and type(module).__name__ == "OptimizedModule":
         return "compiled by torch.compile"
     if module.__dict__.get("_compiled_call_impl") is not None:
@@ -153,11 +158,11 @@ def _why_whole(module: nn.Module) -> str | None:
 
 
 def _timed_at(module: nn.Module, may_fuse: bool) -> str | None:
-    """Tell what to time a module by, where hooks would change what it does or are not allowed.
+    """Return the attribute to time a module by if hooks would change its work or are refused.
 
-    nn.TransformerEncoderLayer runs fused, with other rounding, unless a module in it has hooks: so
-    neither it nor what is in it (`may_fuse`) gets any. The call that Module.compile has put in
-    place includes the hooks, which would break its graph up. ScriptModules refuse hooks.
+    nn.TransformerEncoderLayer runs fused, with different rounding, unless a module in it has hooks:
+    so neither it nor its children (`may_fuse`) get any. The call that Module.compile has put in
+    place includes hooks, which would break its graph. ScriptModules refuse hooks.
     """
     if module.__dict__.get("_compiled_call_impl") is not None:
         return "_compiled_call_impl"
@@ -166,15 +171,20 @@ def _timed_at(module: nn.Module, may_fuse: bool) -> str | None:
     return None
 
 
-def find_wholes(entries: Sequence[ModuleEntry], calls: Sequence[int]) -> Iterator[str]:
-    """Say which modules were profiled as a whole, and why; `calls` are those of each entry."""
+def find_opaque(entries: Sequence[ModuleEntry], calls: Sequence[int]) -> Iterator[str]:
+    """Yield notes on which modules were profiled as a whole, and why.
+
+    Args:
+        entries: the modules.
+        calls: number of calls of each.
+    """
     reasons: dict[str, list[str]] = {}
     for index, entry in enumerate(entries):
-        whole = entry.whole
-        if whole is None and calls[index] and _ran_fused(index, entries, calls):
-            whole = "its fused inference path calls no submodule"
-        if whole is not None:
-            reasons.setdefault(whole, []).append(entry.name or "the model")
+        reason = entry.opaque_reason
+        if reason is None and calls[index] and _ran_fused(index, entries, calls):
+            reason = "its fused inference path calls no submodule"
+        if reason is not None:
+            reasons.setdefault(reason, []).append(entry.name or "the model")
     for reason, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield NoteOnParts(f"profiled as a whole: {shown} ({reason})")
@@ -193,6 +203,6 @@ def _ran_fused(index: int, entries: Sequence[ModuleEntry], calls: Sequence[int])
 
 
 def frames_compiled() -> int:
-    """How many frames torch.compile has compiled in this process so far."""
+    """Return how many frames torch.compile has compiled in this process so far."""
     utils = sys.modules.get("torch._dynamo.utils")
     return 0 if utils is None else int(utils.counters.get("frames", {}).get("total", 0))

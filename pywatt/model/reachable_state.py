@@ -1,4 +1,4 @@
-"""What a repeated call may change besides its outputs, and putting it back."""
+"""Save and restore what a repeated call may change besides its outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from pywatt.model.state import version_of
 from pywatt.support.signals import uninterrupted
 
-TORCH_OWN = frozenset(nn.Module().__dict__)
+MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__)
 NEVER_ENTERED = (type, types.ModuleType, types.FunctionType, types.MethodType, nn.Parameter)
 
 
@@ -25,7 +25,7 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.layout != torch.strided or copied.stride() == tensor.stride():
         return copied
     if 0 in tensor.stride():
-        # Expanded: several elements are one, and torch itself refuses to write into it.
+        # Expanded: elements share memory, and torch itself refuses to write into it.
         return tensor
     like = torch.empty_strided(
         tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
@@ -38,15 +38,15 @@ def copy_tensors(
     copies: dict[int, torch.Tensor] | None = None,
     copy: Callable[[torch.Tensor], torch.Tensor] = _copy,
 ) -> Any:
-    """Copy an argument's tensors, so that a module that works in place spares the user's.
+    """Copy an argument's tensors, so that in-place modules do not change the user's.
 
-    What was one tensor stays one. Objects other than tuples, lists and dictionaries are not
-    entered: `State` puts them back.
+    A tensor that occurs twice is copied once. Objects other than tuples, lists and dictionaries are
+    not entered: `State` restores them.
 
     Args:
         argument: what a module is called with.
-        copies: the copies so far, by the ids of what they are of.
-        copy: copies one tensor; by default without its graph, and with its layout.
+        copies: the copies so far, by the ids of the originals.
+        copy: copies one tensor; by default without its graph, keeping its layout.
     """
     copies = {} if copies is None else copies
     if isinstance(argument, torch.Tensor):
@@ -63,29 +63,28 @@ def copy_tensors(
 
 
 class State:
-    """Everything that can be reached from a module's attributes and a call's arguments.
+    """Saves everything reachable from a module's attributes and a call's arguments.
 
-    Objects, lists, sets and dictionaries are remembered by what they hold, generators of random
-    numbers by their state, and tensors and arrays by their content. Parameters and buffers are not
-    looked at: see `preserved_state`.
+    Of objects, lists, sets and dictionaries it saves the items, of random generators the state, and
+    of tensors and arrays the content. For parameters and buffers, see `preserved_state`.
     """
 
     def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._undo: list[Callable[[], bool]] = []
         self._tensors: list[tuple[torch.Tensor, torch.Tensor, int | None]] = []
-        self._seen: set[int] = set()
+        self._saved_ids: set[int] = set()
         for part in module.modules():
-            self._take_dict(part.__dict__, skip=TORCH_OWN)
+            self._save_dict(part.__dict__, skip=MODULE_ATTRIBUTES)
         for item in (*args, *kwargs.values()):
-            self._take(item)
+            self._save(item)
 
     def restore(self) -> bool:
-        """Put objects back as they were; tells whether any had changed."""
+        """Restore objects; return whether any had changed."""
         changed = [undo() for undo in self._undo]
         return any(changed)
 
     def restore_tensors(self) -> bool:
-        """Put the content of tensors back; tells whether any had changed."""
+        """Restore the content of tensors; return whether any had changed."""
         changed = False
         for tensor, content, version in self._tensors:
             try:
@@ -98,36 +97,36 @@ class State:
                 changed = True
         return changed
 
-    def _take(self, item: Any) -> None:
+    def _save(self, item: Any) -> None:
         if isinstance(item, torch.Tensor):
             if item.is_meta or isinstance(item, nn.Parameter) or not self._is_new(item):
                 return
             self._tensors.append((item, item.detach().clone(), version_of(item)))
         elif isinstance(item, dict):
-            self._take_dict(item)
+            self._save_dict(item)
         elif isinstance(item, (list, deque)):
-            self._take_list(item)
+            self._save_list(item)
         elif isinstance(item, (set, tuple, frozenset)):
             if isinstance(item, set):
-                self._take_set(item)
+                self._save_set(item)
             for inner in item:
-                self._take(inner)
+                self._save(inner)
         elif isinstance(item, np.ndarray):
-            self._take_array(item)
+            self._save_array(item)
         elif isinstance(item, (torch.Generator, random.Random, np.random.Generator)):
-            self._take_generator(item)
+            self._save_generator(item)
         elif not isinstance(item, (nn.Module, *NEVER_ENTERED)):
             if hasattr(item, "__dict__"):
-                self._take_dict(vars(item))
-            self._take_slots(item)
+                self._save_dict(vars(item))
+            self._save_slots(item)
 
     def _is_new(self, item: Any) -> bool:
-        if id(item) in self._seen:
+        if id(item) in self._saved_ids:
             return False
-        self._seen.add(id(item))
+        self._saved_ids.add(id(item))
         return True
 
-    def _take_dict(self, live: Any, skip: frozenset[str] = frozenset()) -> None:
+    def _save_dict(self, live: Any, skip: frozenset[str] = frozenset()) -> None:
         if not isinstance(live, dict) or not self._is_new(live):
             return
         kept = dict(live)
@@ -144,9 +143,9 @@ class State:
         self._undo.append(undo)
         for key, item in kept.items():
             if key not in skip:
-                self._take(item)
+                self._save(item)
 
-    def _take_list(self, live: list[Any] | deque[Any]) -> None:
+    def _save_list(self, live: list[Any] | deque[Any]) -> None:
         if not self._is_new(live):
             return
         kept = list(live)
@@ -160,9 +159,9 @@ class State:
 
         self._undo.append(undo)
         for item in kept:
-            self._take(item)
+            self._save(item)
 
-    def _take_set(self, live: set[Any]) -> None:
+    def _save_set(self, live: set[Any]) -> None:
         if not self._is_new(live):
             return
         kept = set(live)
@@ -176,7 +175,7 @@ class State:
 
         self._undo.append(undo)
 
-    def _take_array(self, live: np.ndarray[Any, Any]) -> None:
+    def _save_array(self, live: np.ndarray[Any, Any]) -> None:
         if not live.flags.writeable or live.dtype.hasobject or not self._is_new(live):
             return
         kept = live.copy()
@@ -189,7 +188,7 @@ class State:
 
         self._undo.append(undo)
 
-    def _take_generator(self, live: torch.Generator | random.Random | np.random.Generator) -> None:
+    def _save_generator(self, live: torch.Generator | random.Random | np.random.Generator) -> None:
         if not self._is_new(live):
             return
         kept = _state_of(live)
@@ -208,7 +207,7 @@ class State:
 
         self._undo.append(undo)
 
-    def _take_slots(self, live: Any) -> None:
+    def _save_slots(self, live: Any) -> None:
         slots = list(_filled_slots(live))
         if not slots or not self._is_new(live):
             return
@@ -227,12 +226,12 @@ class State:
 
         self._undo.append(undo)
         for _, item in slots:
-            self._take(item)
+            self._save(item)
 
 
 @contextmanager
-def left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put back on exit what the model's modules hold in attributes, besides buffers."""
+def preserved_attributes(model: nn.Module) -> Iterator[None]:
+    """Restore on exit the attributes of the model's modules, except buffers."""
     state = State(model, (), {})
     try:
         yield
@@ -251,7 +250,7 @@ def _state_of(generator: torch.Generator | random.Random | np.random.Generator) 
 
 
 def _filled_slots(item: Any) -> Iterator[tuple[str, Any]]:
-    """Name and content of what an object keeps in slots, in place of a dictionary."""
+    """Yield the name and content of each slot of an object that is set."""
     for kind in type(item).__mro__:
         for name, member in vars(kind).items():
             if isinstance(member, types.MemberDescriptorType) and "__slots__" in vars(kind):

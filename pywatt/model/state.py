@@ -1,4 +1,4 @@
-"""Leaving a model and the random generators as they were found."""
+"""Leave a model and the random generators as they were found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pywatt.support.signals import uninterrupted
 
 @contextmanager
 def preserved_state(model: nn.Module) -> Iterator[None]:
-    """Put buffers, train/eval modes and random states back on exit, whatever happens inside."""
+    """Restore buffers, train/eval modes and random states on exit, whatever happens inside."""
     # A frozen TorchScript module has no mode.
     modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     buffers = [
@@ -27,9 +27,9 @@ def preserved_state(model: nn.Module) -> Iterator[None]:
     uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # untyped in torch
     cuda_states = torch.cuda.get_rng_state_all() if uses_cuda else []
     python_state = random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002  (the user may draw from the global one)
+    numpy_state = np.random.get_state()  # noqa: NPY002  (the user may use the global one)
 
-    def put_back() -> None:
+    def restore() -> None:
         for module, training in modes:
             if module.training is not training:
                 module.training = training
@@ -50,37 +50,37 @@ def preserved_state(model: nn.Module) -> Iterator[None]:
     finally:
         try:
             with uninterrupted():
-                put_back()
+                restore()
         except BaseException:
-            put_back()  # Ctrl-C came just before it was held back
+            restore()  # Ctrl-C came just before it was blocked
             raise
 
 
 def _content(buffer: torch.Tensor | None) -> torch.Tensor | None:
-    """Copy a buffer; None where there is nothing in it yet (lazy, meta)."""
+    """Return a copy of a buffer; None if it has no content yet (lazy, meta)."""
     if buffer is None or nn.parameter.is_lazy(buffer) or buffer.is_meta:
         return None
     return buffer.detach().clone()
 
 
 def version_of(buffer: torch.Tensor | None) -> int | None:
-    """Tell how often it was written to; None where that is not counted."""
+    """Return how often a buffer was written to; None if that is not counted."""
     if buffer is None or nn.parameter.is_lazy(buffer) or buffer.is_inference():
         return None
     return buffer._version
 
 
 def _restored(buffer: torch.Tensor, content: torch.Tensor, version: int | None) -> torch.Tensor:
-    """Write into the same storage, since the user may hold views of it, and only where needed.
+    """Restore a buffer in its own storage, since the user may hold views of it.
 
-    A write that changes nothing would still make a pending backward pass refuse the buffer.
+    Write only if needed: even a write that changes nothing makes a pending backward pass fail.
     """
     try:
         if not torch.equal(buffer, content):
             with torch.inference_mode(buffer.is_inference()), torch.no_grad():
                 buffer.copy_(content)
     except Exception:
-        # Sparse and nested tensors cannot be compared, expanded ones not written to: only where it
-        # was really written to, the copy takes its place.
+        # Sparse and nested tensors cannot be compared, expanded ones not written to: the copy
+        # replaces the buffer only if it was written to.
         return buffer if version_of(buffer) == version else content
     return buffer

@@ -1,1 +1,1 @@
-"""."""
+"""Energy of one run of a model, layer by layer."""

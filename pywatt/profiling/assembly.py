@@ -1,36 +1,37 @@
-"""From what was recorded to the finished profile."""
+"""Assemble the finished profile from what was recorded."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from pywatt._core import __version__
 from pywatt.attribution.by_time import unknown_stds
-from pywatt.attribution.result import PathTimes, WindowEnergy, fold_by_name, fold_outermost
-from pywatt.metering.source import added, caveats, energy_by_sensor, total_energy, unknowns
+from pywatt.attribution.result import PathTimes, fold_by_name, fold_outermost
+from pywatt.metering.caveats import caveats, unknowns
+from pywatt.metering.energies import WindowEnergy
+from pywatt.metering.source import added, energy_by_sensor, total_energy
+from pywatt.model.containers import paths_inside
+from pywatt.model.environment import date_now, environment
 from pywatt.model.hooks import ModuleHooks
-from pywatt.model.modules import find_wholes
+from pywatt.model.modules import ModuleEntry, find_opaque
 from pywatt.profiling.result import LayerEnergy, Profile
 from pywatt.profiling.segment import Recording, Shared
-from pywatt.sensors.device_state import moves
-from pywatt.support.notes import NoteOnParts
+from pywatt.sensors.device_state import state_changes
+from pywatt.support.notes import NoteOnParts, ordered
 
 FloatArray = npt.NDArray[np.float64]
 
-# A layer is resolved where its own energy is known so much better than by the time it took.
+# A layer is resolved where the deviation of its own energy is below this share of the deviation
+# that its run time alone gives.
 RESOLVED_SHARE = 0.5
 
 
 @dataclass(slots=True)
 class _Figures:
-    """Sums over sources by call path; `covered` tells which devices have a known energy."""
+    """Sums over sources by call path; `covered` holds the devices whose energy is known."""
 
     self_j: FloatArray
     self_var: FloatArray
@@ -42,7 +43,7 @@ class _Figures:
 
 
 def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
-    """Make the profile of what was measured, its energy shared among the spans."""
+    """Make the profile of a recording and its energies, shared among the spans."""
     hooks, sources = recording.hooks, recording.sources
     times_by_device = {d: PathTimes.of(hooks.spans([d])) for d in hooks.devices}
     figures = _figures(recording, shared)
@@ -73,7 +74,7 @@ def assemble(recording: Recording, shared: Sequence[Shared]) -> Profile:
         or "no sensor gave an energy for this run",
         closure=None if closure is None else closure.factor,
         closure_std=None if closure is None else closure.factor_std,
-        notes=tuple(dict.fromkeys(_notes(recording, shared, figures, layers))),
+        notes=ordered(_notes(recording, shared, figures, layers)),
         estimated=any(source.info.estimated for source in sources),
         environment=environment(hooks, date_now()),
         device_states=recording.device_states,
@@ -99,7 +100,7 @@ def _figures(recording: Recording, shared: Sequence[Shared]) -> _Figures:
 
 
 def _total(recording: Recording, shared: Sequence[Shared]) -> WindowEnergy | None:
-    """Energy of all sources, as it was shared; None where one cannot tell."""
+    """Return the energy of all sources, as it was shared; None where one is not known."""
     if not shared or len(shared) < len(recording.sources):
         return total_energy(recording.sources, recording.start_s, recording.end_s)
     return added(one.found.total for one in shared)
@@ -118,17 +119,46 @@ def _layers(
         return fold_outermost(paths, by_path, names)
 
     times = list(times_by_device.values())
+    time_by_path = np.sum([t.time_s for t in times], axis=0)
+    energy_by_path = paths.plus_children(figures.self_j)
+    std_by_path = np.sqrt(figures.inclusive_var)
+    uncovered = np.array([hooks.device_of(int(n)) not in figures.covered for n in paths.name], bool)
+    missing_by_path = paths.plus_children(uncovered.astype(np.float64)) > 0
+
     calls = own(np.sum([t.calls for t in times], axis=0))
-    time_s = inclusive(np.sum([t.time_s for t in times], axis=0))
+    time_s = inclusive(time_by_path)
     self_time_s = own(np.sum([t.self_time_s for t in times], axis=0))
-    energy_j = inclusive(paths.plus_children(figures.self_j))
+    energy_j = inclusive(energy_by_path)
     self_j = own(figures.self_j)
-    # Paths of one name err the same way round, so their deviations add up.
-    energy_std = inclusive(np.sqrt(figures.inclusive_var))
+    # Errors of the paths of one name have the same sign, so their deviations add up.
+    energy_std = inclusive(std_by_path)
     self_std = own(np.sqrt(figures.self_var))
     resolved = self_std < RESOLVED_SHARE * own(np.sqrt(figures.unknown_var))
-    uncovered = np.array([hooks.device_of(int(n)) not in figures.covered for n in paths.name], bool)
-    misses_part = inclusive(paths.plus_children(uncovered.astype(np.float64))) > 0
+    misses_part = inclusive(missing_by_path.astype(np.float64)) > 0
+    entries = hooks.entries
+    modules = np.where(paths.name < len(entries), paths.name, -1)
+    inside = paths_inside(entries, calls[: len(entries)] > 0, paths.parent, modules)
+
+    def never_called(index: int, entry: ModuleEntry) -> LayerEnergy:
+        """Make the row of a container: its children's sums, and nothing of its own."""
+        within = inside[index]
+        known = bool(figures.covered)
+        whole = known and not np.any(missing_by_path[within])
+        return LayerEnergy(
+            name=entry.name,
+            type=entry.type,
+            depth=entry.depth,
+            calls=0,
+            time_s=float(np.sum(time_by_path[within])),
+            self_time_s=0.0,
+            energy_j=float(np.sum(energy_by_path[within])) if whole else None,
+            energy_j_std=float(np.sum(std_by_path[within])) if whole else None,
+            self_energy_j=0.0 if known else None,
+            self_energy_j_std=0.0 if known else None,
+            resolved=None,
+            parameters=entry.parameters,
+            device=hooks.device_of(index),
+        )
 
     def row(index: int, name: str, kind: str, depth: int, parameters: int) -> LayerEnergy:
         device = hooks.device_of(index)
@@ -151,12 +181,12 @@ def _layers(
             device=device,
         )
 
-    rows = [
-        row(len(hooks.entries) + i, name, "window", 0, 0) for i, name in enumerate(hooks.windows)
-    ]
+    rows = [row(len(entries) + i, name, "window", 0, 0) for i, name in enumerate(hooks.windows)]
     rows += [
-        row(i, entry.name, entry.type, entry.depth, entry.parameters)
-        for i, entry in enumerate(hooks.entries)
+        never_called(i, entry)
+        if i in inside
+        else row(i, entry.name, entry.type, entry.depth, entry.parameters)
+        for i, entry in enumerate(entries)
     ]
     return tuple(rows)
 
@@ -169,24 +199,25 @@ def _notes(
 ) -> Iterable[str]:
     hooks = recording.hooks
     yield from recording.notes
+    yield from filter(None, (recording.units.note, recording.accuracy.note))
     yield from unknowns(recording.sources, recording.start_s, recording.end_s)
     for one in shared:
         yield from one.found.notes
     yield from caveats(recording.sources)
-    yield from moves(recording.device_states)
+    yield from state_changes(recording.device_states)
     for device in hooks.devices:
         if device not in figures.covered:
             yield f"no sensor covers {device}: the energy of its modules is unavailable"
     calls = [layer.calls for layer in layers[len(hooks.windows) :]]
-    yield from find_wholes(hooks.entries, calls)
+    yield from find_opaque(hooks.entries, calls)
     if not any(calls):
         yield NoteOnParts(
             "no module was called inside the measurement: all energy is outside of the modules"
         )
     if hooks.compiled_inside:
         yield (
-            "torch.compile was at work during the measurement, and its energy is included: warm up "
-            "first, and profile the compiled module, not what is in it: hooks there break graphs up"
+            "torch.compile compiled during the measurement, and that energy is included: warm up "
+            "first, and profile the compiled module, not modules in it: hooks there break graphs"
         )
     if recording.training:
         yield "the model was in training mode: call model.eval() first to profile inference"
@@ -207,27 +238,6 @@ def _notes(
             )
         if timeline.failure is not None:
             yield NoteOnParts(
-                f"calls on {device} were timed only until it failed, and what it drew later is "
+                f"calls on {device} were timed only until it failed, and its later energy is "
                 f"outside of the modules: {timeline.failure}"
             )
-    yield from filter(None, (recording.units.note, recording.accuracy.note))
-
-
-def date_now() -> str:
-    """Date and time, as results tell them."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def environment(hooks: ModuleHooks, date: str) -> dict[str, str]:
-    """Versions, devices and date of a run."""
-    found = {
-        "date": date,
-        "pywatt": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "devices": ", ".join(hooks.devices),
-    }
-    for device, timeline in hooks.timelines.items():
-        found[device] = timeline.device_name
-    return found

@@ -1,4 +1,4 @@
-"""Hooks, monitor and attribution together make a profile of what runs inside a `with`."""
+"""`pywatt.Profiler`: hooks, monitor and attribution around the user's own loop."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from pywatt.attribution.result import PathTimes, fold_by_name
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.metering.sensor_model import SensorModel
 from pywatt.metering.source import sources_of, total_energy
-from pywatt.model.batch import Accuracy, AccuracyOf, CountOf, Units, describe, samples_in
+from pywatt.model.accuracy import Accuracy, AccuracyOf, CountOf, Units
+from pywatt.model.batch import describe, samples_in
 from pywatt.model.hooks import ModuleHooks
 from pywatt.model.modules import known_device
 from pywatt.profiling.assembly import assemble
 from pywatt.profiling.result import Profile
-from pywatt.profiling.segment import Recording, Shared, share, with_replay, without_advice
+from pywatt.profiling.segment import Recording, Shared, share, with_replay, without_replay_hint
 from pywatt.profiling.warmup import warm_up
 from pywatt.replay.runner import Replay
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ, Monitor
 from pywatt.sensors.device_state import DeviceState, Moment, device_states
-from pywatt.sensors.discovery import Selection, SensorChoice, select, stand_in
+from pywatt.sensors.selection import Selection, SensorChoice, cover_devices, select
 from pywatt.spans import windows
 from pywatt.support.progress import progress_bar
 from pywatt.support.signals import uninterrupted
 
 
 class Profiler:
-    """Profiles what a model does inside a `with` statement, in the user's own loop.
+    """Profile a model inside a `with` statement, in the user's own loop.
 
     ::
 
@@ -44,32 +45,32 @@ class Profiler:
                 p.step(batch)
         print(p.result())
 
-    All that happens inside counts; what happens while no module runs is the profile's `outside_j`.
-    The model, its buffers and random states are not touched. Hooks are removed on exit, whatever
-    happened, and what was measured until then can be had from `result`.
+    Everything inside counts; energy used while no module runs is the profile's `outside_j`. The
+    model, its buffers and random states are not touched. Hooks are removed on exit, also on an
+    exception, and `result` returns what was measured until then.
 
     Args:
         model: the model.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second, 1 to 10,000.
+        rate_hz: readings per second, 1 to 10,000.
         method: how energy is shared among modules: ``overlap``, ``regression``, ``time``, or
-            ``auto``, the surest of these that can be believed; see `pywatt.attribute`. For
+            ``auto``, the most certain of these that is reliable; see `pywatt.attribute`. For
             ``replay``, which runs passes of its own, use `pywatt.profile`.
         accuracy: ``auto`` (top-1 where batches have integer targets and outputs are class logits),
-            a function (output, batch) -> share of right answers, or None. For it `step` needs the
-            output.
-        unit: what energy is told per, such as ``token``.
-        count: how many units a batch has, or a function (output, batch) -> how many, for which
-            `step` needs the output; None: its samples.
+            a function (output, batch) -> share of right answers, or None. It needs the output
+            passed to `step`.
+        unit: what energy is reported per, such as ``token``.
+        count: units in a batch, or a function (output, batch) -> number of units, which needs the
+            output passed to `step`; None: its samples.
         device: device of a model that has no tensors.
-        sensor_models: how sensors average, by their names, from `pywatt.characterize` with a known
-            load; of others it is found in the run, if it can be.
+        sensor_models: how sensors average, by sensor name, from `pywatt.characterize` with a known
+            load; for other sensors it is found in the run, where possible.
         clock: a `ScriptedClock` for tests.
 
     Raises:
         ArgumentError: not a torch module, an unknown sensor or method, or a rate out of range.
-        SensorError: a sensor asked for by name that cannot be read.
+        SensorError: a sensor asked for by name cannot be read.
     """
 
     def __init__(
@@ -100,13 +101,13 @@ class Profiler:
         self._rate_hz = rate_hz
         self._recording: Recording | None = None
         self._shared: tuple[Shared, ...] = ()
-        # Why nothing was replayed, where that was asked for.
-        self._unreplayed: str | None = "only pywatt.profile can run passes of its own"
+        # Why replay was skipped, where it was asked for.
+        self._skipped: str | None = "only pywatt.profile can run passes of its own"
         self._clock = _core.steady_clock() if clock is None else clock
         self._hooks = ModuleHooks(model, self._clock, default_device=known_device(device))
         selection = select(sensors, devices=self._hooks.devices)
         if sensors != "auto":
-            selection = stand_in(selection, self._hooks.devices)
+            selection = cover_devices(selection, self._hooks.devices)
         self._sensors = selection.sensors
         self._sensor_models = _known_models(sensor_models or {}, selection)
         self._monitor = self._new_monitor()
@@ -122,15 +123,15 @@ class Profiler:
         self._result: Profile | None = None
 
     def __enter__(self) -> Profiler:
-        """Start sampling, wait until the slowest meter has shown the idle, put the hooks on."""
+        """Start sampling, wait until the slowest meter has shown idle power, and add the hooks."""
         if self._start_s is not None:
-            raise PywattError("this profiler was used already: make a new one for another run")
+            raise PywattError("this profiler was already used: make a new one for another run")
         self._note_device_states("start")
         begun = ExitStack()
         try:
             with uninterrupted(), ExitStack() as undo:
                 undo.enter_context(self._monitor)
-                # A slow meter then shows the idle before the run apart from the run.
+                # So that a slow meter shows idle power separately from the run.
                 self._monitor.idle(self._monitor.settle_s)
                 undo.enter_context(self._hooks)
                 undo.callback(windows.deactivate, self)
@@ -152,16 +153,16 @@ class Profiler:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take the hooks off and stop; the user's exception goes on."""
+        """Remove the hooks and stop; the user's exception propagates."""
         try:
             with uninterrupted():
                 self._leave(kind, error, traceback)
         except BaseException as late:
-            self._make_sure(late)
+            self._ensure_left(late)
             raise
 
-    def _make_sure(self, error: BaseException) -> None:
-        """Leave after all where Ctrl-C came to `__exit__` before it was held back."""
+    def _ensure_left(self, error: BaseException) -> None:
+        """Leave where Ctrl-C interrupted `__exit__` before it was deferred."""
         if self._start_s is not None and self._end_s is None:
             with uninterrupted():
                 self._leave(type(error), error, error.__traceback__)
@@ -177,12 +178,12 @@ class Profiler:
             self._notes += (f"the run ended early with {kind.__name__}: this is what was measured",)
         try:
             self._hooks.synchronize()
-            # An exception that hooks do not see, such as Ctrl-C, leaves calls open.
+            # An exception that bypasses the hooks, such as Ctrl-C, leaves calls open.
             self._hooks.recorder.close_all()
         finally:
             self._end_s = self._clock.now_s()
             try:
-                # Sampling goes on for a moment where the meter is slow: `result` waits for it.
+                # With a slow meter sampling continues for a moment: `result` waits for it.
                 self._monitor.stop_after(self._end_s)
                 self._note_device_states("end")
             finally:
@@ -203,16 +204,16 @@ class Profiler:
         return self._hooks.device
 
     def open_window(self, name: str) -> Callable[[], None]:
-        """Open a named window in this profile; returns what closes it."""
+        """Open a named window in this profile, and return a function that closes it."""
         return self._hooks.open_window(name)
 
     def step(self, batch: Any = None, output: Any = None, *, samples: int | None = None) -> None:
         """Count one batch.
 
         Args:
-            batch: the batch; its samples are counted by its first tensor's first dimension.
-            output: what the model gave for it, for the accuracy.
-            samples: number of samples, where the batch does not tell.
+            batch: the batch; the first dimension of its first tensor counts its samples.
+            output: the model's output for it, for the accuracy.
+            samples: number of samples, where it does not follow from the batch.
         """
         self._batches += 1
         counted = samples if samples is not None else samples_in(batch)
@@ -232,7 +233,7 @@ class Profiler:
         return (self._clock.now_s() if self._end_s is None else self._end_s) - self._start_s
 
     def knows_energy_to(self, share: float) -> bool:
-        """Tell whether the run's energy so far is known to a share of it, or never will be."""
+        """Return whether the run's energy so far is known to a share of it, or never will be."""
         infos = [info for sensor in self._sensors for info in sensor.infos]
         traces = self._monitor.traces
         lost = len(traces) < len(infos) or any(trace.ended for trace in traces.values())
@@ -242,12 +243,12 @@ class Profiler:
         return total is not None and total.energy_j_std <= share * abs(total.energy_j)
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
-        """Say what else a reader must know."""
+        """Add notes to the result."""
         self._notes += notes
 
     @property
     def wants_replay(self) -> bool:
-        """Whether replay was asked for, or is what it takes to tell the modules apart."""
+        """Whether replay was asked for, or is needed to separate the modules."""
         if self._method not in ("auto", "replay"):
             return False
         asked = self._method == "replay"
@@ -261,10 +262,10 @@ class Profiler:
     def replay(
         self, run_pass: Callable[[], None], *, budget_s: float, progress: bool | None = None
     ) -> None:
-        """Measure each module on its own, back to back; `result` then uses what that tells.
+        """Measure each module on its own, back to back; `result` then uses these energies.
 
         Args:
-            run_pass: runs one pass on an input, leaving no trace; it is ended early from inside.
+            run_pass: runs one pass without side effects; replay ends it early from inside.
             budget_s: how long this may take.
             progress: show a progress bar; None: only in a terminal.
         """
@@ -286,14 +287,14 @@ class Profiler:
                 advance=advance,
                 sensor_models=self._sensor_models,
             ).run()
-        self._unreplayed = None
+        self._skipped = None
         self._notes += replayed.notes
         self._shared = with_replay(recording, shared, replayed)
 
-    def do_without_replay(self, why: str) -> None:
-        """Leave the modules' energies as the run alone tells them; `result` says why."""
-        self._unreplayed = why
-        self._shared = tuple(map(without_advice, self._recorded()[1]))
+    def skip_replay(self, why: str) -> None:
+        """Keep the modules' energies from the run alone; a note in `result` says why."""
+        self._skipped = why
+        self._shared = tuple(map(without_replay_hint, self._recorded()[1]))
         if self._method == "auto":
             self._notes += (f"nothing was replayed, since {why}",)
 
@@ -306,18 +307,18 @@ class Profiler:
         if self._result is None:
             recording, shared = self._recorded()
             notes = (*self._notes, *recording.notes)
-            if self._method == "replay" and self._unreplayed is not None:
+            if self._method == "replay" and self._skipped is not None:
                 notes += (
-                    f"nothing was replayed, since {self._unreplayed}: energy is shared as "
-                    "method='auto' does",
+                    f"nothing was replayed, since {self._skipped}: energy is shared as by "
+                    "method='auto'",
                 )
             self._result = assemble(replace(recording, notes=notes), shared)
         return self._result
 
     def _recorded(self) -> tuple[Recording, tuple[Shared, ...]]:
-        """What the run has left, and its energy shared among the modules."""
+        """Return the recording of the run and its energy, shared among the modules."""
         if self._start_s is None or self._end_s is None:
-            raise PywattError("there is no result yet: leave the profiler's `with` statement first")
+            raise PywattError("there is no result yet: exit the profiler's `with` statement first")
         if self._recording is None:
             self._monitor.wait()
             traces, notes = self._monitor.read()
@@ -348,10 +349,11 @@ def _known_models(
     for name, model in models.items():
         if name not in names:
             raise ArgumentError(
-                f"sensor_models has {name!r}, but what is read is {', '.join(names)}"
+                f"sensor_models has {name!r}, which is not read: name one of {', '.join(names)}"
             )
         if not isinstance(model, SensorModel):
             raise ArgumentError(
-                f"sensor_models[{name!r}] is {describe(model)}: give what pywatt.characterize tells"
+                f"sensor_models[{name!r}] is {describe(model)}: give a result of "
+                "pywatt.characterize"
             )
     return models

@@ -1,6 +1,6 @@
-"""The finished result of a profile: frozen numbers that renderers only read. SI units throughout.
+"""The finished profile: frozen numbers in SI units, which renderers only read.
 
-Energy that is not known is None, never 0.
+An unknown energy is None, never 0.
 """
 
 from __future__ import annotations
@@ -9,42 +9,46 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pywatt.errors import ScoreDomainError
+from pywatt.sampling.trace import Trace
+from pywatt.scores.footprint import JOULES_PER_KWH
 from pywatt.scores.metrics import penalized_score, sam
-
-if TYPE_CHECKING:
-    from pywatt.sampling.trace import Trace
-    from pywatt.sensors.device_state import DeviceState
-    from pywatt.sensors.discovery import SensorInfo
+from pywatt.sensors.device_state import DeviceState
+from pywatt.sensors.info import SensorInfo
+from pywatt.support import files
+from pywatt.support.display import as_html, explained, shown
 
 Label = Literal["measured", "estimated"]
 
-JOULES_PER_KWH = 3.6e6
+FORMAT = "pywatt profile"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEnergy:
-    """What all calls of one module, or of one `pywatt.window` inside a profile, took together.
+    """Energy of all calls of one module, or of one `pywatt.window` inside a profile.
 
-    An energy is None if the module was never called or no sensor covers its device.
+    An energy is None if it is not known, as where no sensor covers the device. A module that was
+    never called, such as a ModuleList, has 0 of its own, and the energy of what ran inside it.
+    Work done with a module's parameters without calling the module (the children of a fused
+    TransformerEncoderLayer, MultiheadAttention.out_proj) counts for its caller.
 
     Attributes:
         name: path in the model ("encoder.layers.0"); "" is the model itself.
         type: class name; "window" for a span that the user marked.
         depth: levels below the model, which is at 0.
-        calls: how often it ran; 0 for one that never did.
-        time_s: time in it, its children included.
+        calls: number of calls; 0 if it never ran.
+        time_s: time in it, children included.
         self_time_s: time in it and in none of its children.
-        energy_j: energy of it, its children included.
+        energy_j: its energy, children included.
         energy_j_std: one standard deviation of `energy_j`.
-        self_energy_j: energy of it without its children. The sum over all layers and
+        self_energy_j: its energy without its children. The sum over all layers and
             `Profile.outside_j` is the energy of the run.
         self_energy_j_std: one standard deviation of `self_energy_j`.
-        resolved: whether its own power could be told from that of others; if not, `self_energy_j`
-            is hardly more than a share by time. None without an energy.
-        parameters: numbers in its parameters, its children's included.
+        resolved: whether its own power could be measured; if not, `self_energy_j` is mostly its
+            share of run time. None without an energy.
+        parameters: number of parameters, children included.
         device: the torch device that it ran on ("cuda:0"); None where not known or more than one.
     """
 
@@ -64,7 +68,7 @@ class LayerEnergy:
 
     @property
     def power_w(self) -> float | None:
-        """Mean power while in it, its children included; None without an energy or a time."""
+        """Mean power while in it, children included; None without an energy or a time."""
         return None if self.energy_j is None else _ratio(self.energy_j, self.time_s)
 
 
@@ -75,30 +79,30 @@ class Profile:
     Attributes:
         model: class name of the model.
         layers: every module and every window, parents before their children.
-        energy_j: energy of the whole run; None where a sensor that it needs failed: see `notes`.
+        energy_j: energy of the whole run; None if a sensor that it needs failed: see `notes`.
         energy_j_std: one standard deviation of `energy_j`.
-        duration_s: how long the run took.
-        outside_j: the part of `energy_j` taken while no module ran: loading, copying, waiting.
+        duration_s: duration of the run.
+        outside_j: the part of `energy_j` used while no module ran: loading, copying, waiting.
         outside_j_std: one standard deviation of `outside_j`; None where not known.
-        samples: items in all batches together; None where not known.
-        unit: what energy is told per: "sample", or what the user has counted ("token").
-        units: how many of them in all batches together; None where not known.
-        batches: how many batches went through the model.
+        samples: samples in all batches; None where not known.
+        unit: what energy is reported per: "sample", or what the user counts ("token").
+        units: number of units in all batches; None where not known.
+        batches: number of batches.
         accuracy: share of the samples that the model got right, 0 to 1; None where not measured.
-        energy_by_sensor: sensor name to its energy over the run; None where it did not cover it.
+        energy_by_sensor: energy of the run by sensor name; None where the sensor did not cover it.
         sensors: the sensors whose energy was shared among the layers.
-        traces: sensor name to its readings. Not part of a comparison of profiles.
+        traces: readings by sensor name. Not part of a comparison of profiles.
         method: how energy was shared among the layers: "overlap", "regression", "replay" or
             "time"; more than one where devices differ.
-        method_reason: why this method, and what it means for the figures.
-        closure: measured energy of what was replayed over the energy that replay says; None for
-            other methods.
+        method_reason: why this method was used, and what it means for the figures.
+        closure: measured energy of what was replayed over the energy that replay predicts; None
+            for other methods.
         closure_std: one standard deviation of `closure`.
-        notes: what a reader of the figures has to know.
-        estimated: true if any of the energy comes from a model of the machine and not from a meter.
+        notes: caveats on the figures.
+        estimated: whether any of the energy was computed from a model instead of read from a meter.
         environment: versions, devices and date of the run.
         device_states: temperature, clock and throttle reasons of the GPUs just before and after the
-            run, where they tell.
+            run, where available.
     """
 
     model: str
@@ -127,11 +131,11 @@ class Profile:
 
     @property
     def label(self) -> Label:
-        """What the energies of the whole run are: "measured", or in part or all "estimated"."""
+        """Whether the energies of the run are "measured" or, in part or all, "estimated"."""
         return "estimated" if self.estimated else "measured"
 
     def layer_label(self, layer: LayerEnergy) -> Label | None:
-        """What the energies of one layer are; None if it has none."""
+        """Return whether one layer's energies are "measured" or "estimated"; None without any."""
         if layer.energy_j is None and layer.self_energy_j is None:
             return None
         covering = [
@@ -139,7 +143,7 @@ class Profile:
             for sensor in self.sensors
             if sensor.device is None or layer.device is None or sensor.device == layer.device
         ]
-        # A sensor that the user chose may stand in for a device that it was not made for.
+        # A sensor that the user chose may be used for a device that it was not made for.
         estimated = any(sensor.estimated for sensor in covering or self.sensors)
         return "estimated" if estimated else "measured"
 
@@ -150,21 +154,21 @@ class Profile:
 
     @property
     def energy_per_sample_j(self) -> float | None:
-        """Energy of the run over its samples; None where their number is not known."""
+        """Energy of the run per sample; None where the number of samples is not known."""
         if self.samples is None or self.energy_j is None:
             return None
         return _ratio(self.energy_j, self.samples)
 
     @property
     def energy_per_unit_j(self) -> float | None:
-        """Energy of the run over its units; None where their number is not known."""
+        """Energy of the run per unit; None where the number of units is not known."""
         if self.units is None or self.energy_j is None:
             return None
         return _ratio(self.energy_j, self.units)
 
     @property
     def sam(self) -> float | None:
-        """`pywatt.sam` of the accuracy and the run's kWh; None where `sam_note` says why."""
+        """`pywatt.sam` of the accuracy and the run's kWh; None: see `sam_note`."""
         return self._sam()[0]
 
     @property
@@ -174,7 +178,7 @@ class Profile:
 
     @property
     def score(self) -> float | None:
-        """`pywatt.penalized_score` of the accuracy and J per sample; None: see `score_note`."""
+        """`pywatt.penalized_score` of accuracy and J per sample; None: see `score_note`."""
         return self._score()[0]
 
     @property
@@ -183,16 +187,47 @@ class Profile:
         return self._score()[1]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the profile as JSON, compressed if the name ends in ".gz".
+        """Write the profile as JSON, compressed if the name ends in ".gz"; `pywatt.load` reads it.
 
-        An existing file is replaced only once the new one is complete. Raises OSError.
+        An existing file is replaced only when the new one is complete. Raises OSError.
         """
-        from pywatt.support.files import save
+        files.save(self.to_dict(), path)
 
-        save(self, path)
+    def to_dict(self, *, traces: bool = True) -> dict[str, Any]:
+        """Return plain JSON types, without the readings if `traces` is False.
+
+        Derived figures (power, scores, labels) are included for other readers.
+        """
+        return files.enveloped(
+            FORMAT,
+            self,
+            label=self.label,
+            power_w=self.power_w,
+            energy_per_sample_j=self.energy_per_sample_j,
+            sam=self.sam,
+            sam_note=self.sam_note,
+            score=self.score,
+            score_note=self.score_note,
+            layers=[
+                files.flat(layer) | {"power_w": layer.power_w, "label": self.layer_label(layer)}
+                for layer in self.layers
+            ],
+            sensors=[sensor.to_dict() for sensor in self.sensors],
+            device_states=[files.flat(state) for state in self.device_states],
+            traces={name: trace.to_dict() for name, trace in self.traces.items()} if traces else {},
+        )
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Profile:
+        """Undo `to_dict`. Raises TypeError, KeyError or ValueError for a damaged document."""
+        return files.built(cls, document["profile"])
+
+    def explain(self) -> str:
+        """Return what the printed table omits: sensors, method, checks, scores, all notes."""
+        return explained(self)
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row a layer. Raises ImportError without pandas."""
+        """Return a pandas DataFrame with one row per layer. Raises ImportError without pandas."""
         try:
             pandas = importlib.import_module("pandas")
         except ImportError as error:
@@ -206,15 +241,10 @@ class Profile:
         )
 
     def __str__(self) -> str:
-        from pywatt.renderers import get
-        from pywatt.support.display import encodable
-
-        return encodable(get("table").render(self))
+        return shown(self)
 
     def _repr_html_(self) -> str:
-        from html import escape  # its table of entities takes longer than the rest of this module
-
-        return f'<pre style="line-height: 1.2">{escape(str(self))}</pre>'
+        return as_html(self)
 
     def __repr__(self) -> str:
         energy = "energy unavailable" if self.energy_j is None else f"{self.energy_j:.4g} J"

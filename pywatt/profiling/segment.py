@@ -1,4 +1,4 @@
-"""What one run has left behind, and its energy shared among the run's spans, source by source."""
+"""The recording of one run, and its energy shared among the run's spans, source by source."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass, field, replace
 
 from pywatt.attribution import Attributed, Method, attribute
 from pywatt.attribution.by_time import unknown_stds
-from pywatt.attribution.choose import BETTER
+from pywatt.attribution.choose import ADVICE
 from pywatt.attribution.result import PathTimes
 from pywatt.metering.sensor_model import SensorModel
 from pywatt.metering.source import Source, sources_of
-from pywatt.model.batch import Accuracy, Units
+from pywatt.model.accuracy import Accuracy, Units
 from pywatt.model.hooks import ModuleHooks
-from pywatt.replay.closure import Closure, close
+from pywatt.replay.closure import Closure, apply_closure
 from pywatt.replay.result import Replayed
 from pywatt.replay.run_total import fitted_total
 from pywatt.sampling.trace import Trace
 from pywatt.sensors.device_state import DeviceState
-from pywatt.sensors.discovery import SensorInfo
+from pywatt.sensors.info import SensorInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """All that one run has left behind.
+    """Everything recorded in one run.
 
     Attributes:
-        hooks: its spans and modules, taken off.
+        hooks: the removed hooks, with the run's spans and modules.
         infos: all sensors that were read.
-        traces: what they gave, by name.
+        traces: their readings, by sensor name.
         start_s: beginning of the measured window on the clock of spans and traces.
         end_s: end of it.
-        batches: how many batches went through.
+        batches: number of batches.
         training: whether the model was in training mode.
-        samples: how many samples; None where not known.
+        samples: number of samples; None where not known.
         accuracy: accuracy over them.
-        units: what energy is told per, counted.
-        notes: what is known so far that a reader must know.
-        method: asked-for method of attribution.
+        units: what energy is reported per, counted.
+        notes: notes so far.
+        method: the requested method of attribution.
         device_states: the devices' condition around the run.
-        sensor_models: how sensors average, by their names, where that was known beforehand.
+        sensor_models: how sensors average, by sensor name, where known beforehand.
     """
 
     hooks: ModuleHooks
@@ -86,7 +86,7 @@ class Shared:
 
 
 def share(recording: Recording) -> tuple[Shared, ...]:
-    """Share the energy of each source from the run alone; one that tells no energy is left out."""
+    """Share each source's energy from the run alone; a source without an energy is left out."""
     sources = recording.sources
     claimed = {source.info.device for source in sources if source.info.device is not None}
     shared = []
@@ -108,34 +108,34 @@ def share(recording: Recording) -> tuple[Shared, ...]:
 
 
 def devices_of(source: Source, hooks: ModuleHooks, claimed: Collection[str | None]) -> list[str]:
-    """Devices whose modules a source's energy is shared among; `claimed` have one of their own."""
+    """Return the devices whose modules share a source's energy; `claimed` have their own source."""
     if source.info.device is not None:
         return [d for d in hooks.devices if d == source.info.device]
-    # The one sensor given stands for all that has none of its own.
+    # A sensor of no device covers all devices that have none of their own.
     return [d for d in hooks.devices if d not in claimed]
 
 
 def with_replay(
     recording: Recording, shared: Sequence[Shared], replayed: Replayed
 ) -> tuple[Shared, ...]:
-    """Share by replay what the run alone does not tell, or all of it where that was asked for."""
+    """Share by replay what the run alone does not resolve, or everything if that was asked for."""
     return tuple(
         one
         if recording.method == "auto" and one.found.doubt is None
         else _by_replay(recording, one, replayed)
-        for one in map(without_advice, shared)
+        for one in map(without_replay_hint, shared)
     )
 
 
-def without_advice(one: Shared) -> Shared:
-    """Leave out of the notes that replay would tell, where it was tried or cannot be."""
-    notes = tuple(note.removesuffix(f"; {BETTER}") for note in one.found.notes)
+def without_replay_hint(one: Shared) -> Shared:
+    """Remove the advice to use replay from the notes, where replay ran or cannot."""
+    notes = tuple(note.removesuffix(f"; {ADVICE}") for note in one.found.notes)
     return replace(one, found=replace(one.found, notes=notes))
 
 
 def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
-    """Charge the spans with the energies of replay; as they were where it has none to believe."""
-    source, names = one.source, replayed.names.get(one.source.name)
+    """Give the spans the energies of replay; leave them where replay has no reliable ones."""
+    source, names = one.source, replayed.estimates.get(one.source.name)
     if names is None:
         return one
     spans = recording.hooks.spans(one.devices)
@@ -144,7 +144,7 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
         model = replayed.models.get(source.power.sensor.name)
         window = (recording.start_s, recording.end_s)
         total = fitted_total(source.power, model, names, spans, *window) or total
-    energies, closure = close(
+    energies, closure = apply_closure(
         names.padded(len(spans.names)),
         spans.paths,
         times,
@@ -152,22 +152,22 @@ def _by_replay(recording: Recording, one: Shared, replayed: Replayed) -> Shared:
         total,
     )
     notes: tuple[str, ...] = ()
-    if not closure.believable:
+    if not closure.consistent:
         notes = (
-            f"the run took {closure.factor:.3g} times the energy that replay tells of it "
-            f"({source.name}): replay's figures cannot be believed here, since the work or the "
+            f"the run took {closure.factor:.3g} times the energy that replay predicts "
+            f"({source.name}): replay's figures are not reliable here, since the work or the "
             "machine was not the same",
         )
         if recording.method == "auto":
             return replace(one, found=replace(one.found, notes=(*one.found.notes, *notes)))
-        energies = energies.no_surer_than(unknown_stds(times, total, recording.duration_s))
+        energies = energies.widened_to(unknown_stds(times, total, recording.duration_s))
+    blocks = f"{replayed.blocks} block{'s' * (replayed.blocks != 1)}"
     why = (
-        "each kind of call was run back to back for as long as the sensor needs, within "
-        f"{replayed.duration_s:.0f} s and {replayed.blocks} blocks, and the sum corrected to what "
-        "the run really took"
+        f"each kind of call was repeated back to back ({blocks}, {replayed.duration_s:.0f} s) and "
+        "the sum scaled to the measured energy"
     )
     if one.found.doubt is not None and recording.method == "auto":
-        why += f"; from the run alone it cannot be told: {one.found.doubt}"
+        why += f"; the run alone does not resolve the layers: {one.found.doubt}"
     return replace(
         one, found=Attributed(energies, total, "replay", why, notes=notes), closure=closure
     )

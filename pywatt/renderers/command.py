@@ -4,57 +4,60 @@ import shlex
 import signal
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from pywatt.renderers.summary import plain
+from pywatt.command.run import CommandEnergy
+from pywatt.renderers.facts import notes_beside, source_of
+from pywatt.renderers.text import Fact, facts_text, plain, short_text
 from pywatt.support.quantities import quantity, with_std
 
-if TYPE_CHECKING:
-    from pywatt.command.run import CommandEnergy
+MORE = "--explain"
 
 
-def render(ran: "CommandEnergy", width: int) -> str:
-    """Return the report, without a line break at its end."""
-    lines = [
-        plain(textwrap.shorten(f"pywatt: {shlex.join(ran.command)}", width, placeholder=" ..."))
-    ]
-    for heading, text in _facts(ran):
-        lines += textwrap.wrap(
-            text,
-            max(width, 40),
-            initial_indent=f"  {heading:<10}",
-            subsequent_indent=" " * 12,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-    return "\n".join(lines)
+def render(ran: CommandEnergy, width: int) -> str:
+    """Return headline and at most six lines."""
+    notes = notes_beside(ran.sensors, ran.notes)
+    return f"{_headline(ran, width)}\n{short_text(_short_facts(ran), notes, width, MORE)}"
 
 
-def _facts(ran: "CommandEnergy") -> Iterator[tuple[str, str]]:
-    label = "estimated" if ran.estimated else "measured"
+def explain(ran: CommandEnergy, width: int) -> str:
+    """Return every figure, sensor and note."""
+    return f"{_headline(ran, width)}\n{facts_text(_all_facts(ran), width)}"
+
+
+def _headline(ran: CommandEnergy, width: int) -> str:
+    return plain(textwrap.shorten(f"pywatt: {shlex.join(ran.command)}", width, placeholder=" ..."))
+
+
+def _short_facts(ran: CommandEnergy) -> Iterator[Fact]:
+    source = source_of(ran.sensors, ran.estimated)
     if ran.energy_j is None:
         yield "energy", "unavailable"
     else:
-        yield "energy", f"{with_std(ran.energy_j, ran.energy_j_std, 'J')} {label}"
+        yield "energy", f"{with_std(ran.energy_j, ran.energy_j_std, 'J')}, {source}"
     if ran.power_w is not None:
         yield "power", f"{quantity(ran.power_w, 'W')} on average, {_peak(ran)}"
-    yield "duration", quantity(ran.duration_s, "s")
+    yield "time", quantity(ran.duration_s, "s")
     if ran.exit_status:
         yield "exit", _exit(ran.exit_status)
+
+
+def _all_facts(ran: CommandEnergy) -> Iterator[Fact]:
+    yield from _short_facts(ran)
     for info in ran.sensors:
         energy_j = ran.energy_by_sensor.get(info.name)
         energy = "energy n/a" if energy_j is None else quantity(energy_j, "J")
         quality = ran.quality.get(info.name)
         rate = "" if quality is None else f", read at {quality.achieved_rate_hz:,.0f} Hz"
-        yield "sensor", plain(f"{info.name}, {info.origin}, {energy}{rate}")
-    for note in ran.notes:
-        yield "note", plain(note)
+        note = f", {info.note}" if info.note else ""
+        yield "sensor", f"{info.name}, {info.origin}, {energy}{rate}{note}"
+    for note in notes_beside(ran.sensors, ran.notes):
+        yield "note", note
 
 
-def _peak(ran: "CommandEnergy") -> str:
+def _peak(ran: CommandEnergy) -> str:
     over = f"{ran.peak_interval_s:g} s"
     if ran.peak_power_w is None:
-        return f"peak n/a in less than {over}"
+        return f"peak n/a (ran less than {over})"
     return f"{quantity(ran.peak_power_w, 'W')} at the peak (highest mean of {over})"
 
 

@@ -1,31 +1,34 @@
-"""A comparison as tables: one for each side that is held against the first."""
+"""A comparison as tables, one for each side that is compared with the first."""
 
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from pywatt.comparison.result import REAL_Z, Change, Comparison, Energy, Regression, Row
-from pywatt.renderers.summary import plain, printed, wrapped_facts
+from pywatt.renderers.text import Fact, facts_text, plain, short_text, table_text
 from pywatt.support.quantities import NOT_AVAILABLE, Scale, fixed, with_std
 
 _ABSENT = "absent"
 _SELF = "the model itself"
-# Names and numbers are whole, in a narrow terminal too.
-_NEVER_CUT = 500
-
 _LEGEND = (
     "Self energies: with what is outside of the layers they add up to the total. z: the change "
-    f"over its standard deviation; from {REAL_Z:g} on (!) chance is an unlikely reason. absent: no "
-    "such layer. n/a: not known."
+    f"over its standard deviation; |z| of {REAL_Z:g} or more is marked !. absent: no such layer. "
+    "n/a: not known."
 )
 
+MORE = "explain(), or pywatt compare --explain"
 
-def render(comparison: Comparison, width: int = 100, *, max_rows: int = 40) -> str:
-    """Return the tables with what there is to know below them, without a line break at the end."""
+
+def render(comparison: Comparison, width: int, *, max_rows: int = 40) -> str:
+    """Return the tables and at most six lines."""
     parts = [_table(comparison, side, max_rows) for side in range(1, len(comparison.sides))]
-    parts.append("\n".join(textwrap.wrap(_LEGEND, width)))
-    parts.append("\n".join(wrapped_facts(_facts(comparison), width)))
+    parts.append(short_text(_energies(comparison), comparison.notes, width, MORE))
     return "\n\n".join(parts)
+
+
+def explain(comparison: Comparison, width: int) -> str:
+    """Return what `render` leaves out: what the columns mean, unmatched layers and all notes."""
+    return facts_text(_facts(comparison), width)
 
 
 def verdict(
@@ -33,7 +36,7 @@ def verdict(
 ) -> str:
     """Return what `Comparison.regressions` found, for a log of CI."""
     if not found:
-        return f"OK: no increase is larger than {_percent(over)} by more than chance."
+        return f"OK: no significant increase above {_percent(over)}."
     lines = []
     for one in found:
         change = one.row.change(one.side)
@@ -48,31 +51,21 @@ def verdict(
 
 
 def _table(comparison: Comparison, side: int, max_rows: int) -> str:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     old, new = comparison.sides[0], comparison.sides[side]
     totals = [one.energy_j for one in comparison.total.energies if one and one.energy_j is not None]
     scale = Scale.of(max(totals, default=0.0), "J")
     label = "ESTIMATED" if old.estimated else "MEASURED"
-    table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    table.pad_edge = False
-    table.add_column("Layer\n", no_wrap=True)
     unit = f"{'est. ' if old.estimated else ''}{scale.unit}"
-    for title in (f"Old\n{unit}", f"New\n{unit}", f"Change\n{unit}", "Change\n%", "z\n"):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ("Layer\n", f"Old\n{unit}", f"New\n{unit}", f"Change\n{unit}", "Change\n%", "z\n")
     shown, folded = _shown(comparison.layers, side, max_rows)
-    for row in shown:
-        table.add_row(*map(Text, (plain(_name(row)), *_cells(row, side, scale))))
+    rows = [(plain(_name(row)), *_cells(row, side, scale)) for row in shown]
     if folded:
         more = f"… {len(folded):,} more layer{'s' * (len(folded) > 1)}"
-        table.add_row(*map(Text, (more, *_cells(_sum(folded, side), 1, scale))))
-    table.add_row(*map(Text, ("outside the modules", *_cells(comparison.outside, side, scale))))
-    table.add_section()
-    table.add_row(*map(Text, ("total", *_cells(comparison.total, side, scale))))
+        rows.append((more, *_cells(_sum(folded, side), 1, scale)))
+    rows.append(("outside the modules", *_cells(comparison.outside, side, scale)))
+    total = ("total", *_cells(comparison.total, side, scale))
     headline = f"{old.name} -> {new.name} · {label} · self energy per {comparison.per}"
-    return f"{plain(headline)}\n\n{printed(table, _NEVER_CUT)}"
+    return f"{plain(headline)}\n\n{table_text(titles, rows, total)}"
 
 
 def _shown(rows: Sequence[Row], side: int, max_rows: int) -> tuple[list[Row], list[Row]]:
@@ -82,7 +75,13 @@ def _shown(rows: Sequence[Row], side: int, max_rows: int) -> tuple[list[Row], li
         old, new = (_known(row.energies[index]) for index in (0, side))
         return abs(new - old)
 
-    here = [row for row in rows if row.energies[0] is not None or row.energies[side] is not None]
+    def is_there(row: Row) -> bool:
+        energies = [row.energies[index] for index in (0, side)]
+        found = [one.energy_j for one in energies if one is not None]
+        # Containers that are never called have 0 of their own.
+        return any(found) or (bool(found) and found.count(None) == len(found))
+
+    here = [row for row in rows if is_there(row)]
     if len(here) <= max_rows:
         return here, []
     largest = set(sorted(range(len(here)), key=lambda i: -size(here[i]))[: max_rows - 1])
@@ -157,7 +156,7 @@ def _name(row: Row) -> str:
     return (row.name or _SELF) + kind
 
 
-def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _energies(comparison: Comparison) -> Iterator[Fact]:
     for index, side in enumerate(comparison.sides):
         total = comparison.total.energies[index]
         energy = NOT_AVAILABLE
@@ -167,6 +166,21 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         samples = "samples not known" if side.samples is None else f"{side.samples:,} samples"
         label = "estimated" if side.estimated else "measured"
         yield "energy", f"{side.name}: {energy} per {comparison.per}, {label}; {runs}, {samples}"
+    if any(abs(z) >= REAL_Z for z in _zs(comparison)):
+        yield "!", f"change of {REAL_Z:g} standard deviations or more: unlikely to be chance"
+
+
+def _zs(comparison: Comparison) -> Iterator[float]:
+    for side in range(1, len(comparison.sides)):
+        for row in (*comparison.layers, comparison.outside, comparison.total):
+            change = row.change(side)
+            if change is not None and change.z is not None:
+                yield change.z
+
+
+def _facts(comparison: Comparison) -> Iterator[Fact]:
+    yield from _energies(comparison)
+    yield "table", _LEGEND
     for index, side in enumerate(comparison.sides):
         if names := comparison.only_in(index):
             yield (

@@ -5,36 +5,24 @@ from collections.abc import Sequence
 
 from pywatt.metering.probe import Probe
 from pywatt.renderers.sensors import small
-from pywatt.renderers.summary import plain, printed
+from pywatt.renderers.text import plain, table_text
 from pywatt.support.quantities import NOT_AVAILABLE, quantity, with_std
 
 _LEGEND = (
-    "Update: mean time between fresh values, ± the deviation of one such time. Window: time that a "
-    "reading is the mean of. Delay: from the window's end to the reading. Step: the least by which "
-    "a reading changes. Reading: how long one takes. Counter/power: energy of the counter over the "
-    "integrated power of the same time. n/a: not identified, for the reason in the notes."
+    "Update: mean time between new values, ± the deviation of one such time. Window: averaging "
+    "window. Delay: from the window's end to the reading. Step: resolution. Reading: cost of one "
+    "read. Counter/power: energy of the counter over the integrated power of the same time. n/a: "
+    "not identified, for the reason in the notes."
 )
-
-# Names and numbers are whole, in a narrow terminal too.
-_NEVER_CUT = 500
 
 
 def render(probes: Sequence[Probe], width: int) -> str:
     """Return the table as text, without a line break at its end."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     if not probes:
         return "No sensor gave a reading, so none could be probed."
-    table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    table.pad_edge = False
-    table.add_column("Probed", no_wrap=True)
-    for title in ("Update", "Window", "Delay", "Step", "Reading", "Counter/power"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for probe in probes:
-        table.add_row(*map(Text, _cells(probe)))
-    parts = [printed(table, _NEVER_CUT), "\n".join(textwrap.wrap(_LEGEND, width))]
+    titles = ("Probed", "Update", "Window", "Delay", "Step", "Reading", "Counter/power")
+    table = table_text(titles, [_cells(probe) for probe in probes])
+    parts = [table, "\n".join(textwrap.wrap(_LEGEND, width))]
     notes = dict.fromkeys(note for probe in probes for note in probe.notes)
     if notes:
         wrapped = (
@@ -49,7 +37,7 @@ def _cells(probe: Probe) -> tuple[str, ...]:
     model, sensor = probe.model, probe.sensor
     cost_s, ratio = sensor.reading_cost_s, probe.counter_ratio
     # Around 1, where a prefix such as m would only confuse.
-    held = NOT_AVAILABLE if ratio is None else f"{ratio:.3f} ± {probe.counter_ratio_std:.3f}"
+    agreement = NOT_AVAILABLE if ratio is None else f"{ratio:.3f} ± {probe.counter_ratio_std:.3f}"
     return (
         plain(sensor.name),
         _known(model.period_s, model.jitter_s, "s"),
@@ -57,7 +45,7 @@ def _cells(probe: Probe) -> tuple[str, ...]:
         _known(model.delay_s, model.delay_s_std, "s"),
         small(model.resolution, sensor.unit) if model.resolution else NOT_AVAILABLE,
         NOT_AVAILABLE if cost_s is None else quantity(cost_s, "s"),
-        held,
+        agreement,
     )
 
 

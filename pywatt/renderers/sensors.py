@@ -3,17 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 
-from pywatt.renderers.summary import plain, printed
-from pywatt.sensors.discovery import MissingSensor, SensorInfo
+from pywatt.renderers.text import plain, printed, table_text
+from pywatt.sensors.discovery import MissingSensor
+from pywatt.sensors.info import SensorInfo
 from pywatt.support.quantities import NOT_AVAILABLE, quantity
 
-_LEGEND = (
-    "Step: the least by which a reading changes. Update: time between fresh values. "
-    "Reading: how long one takes."
-)
-
-# Names and numbers are whole, in a narrow terminal too.
-_NEVER_CUT = 500
+_LEGEND = "Step: resolution. Update: time between new values. Reading: cost of one read."
 
 
 def render(found: Sequence[SensorInfo], missing: Sequence[MissingSensor], width: int) -> str:
@@ -21,21 +16,13 @@ def render(found: Sequence[SensorInfo], missing: Sequence[MissingSensor], width:
 
     Step is a reading's smallest step, Update the time between fresh values, Reading what one costs.
     """
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     parts = []
     if found:
-        table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-        table.pad_edge = False
-        for title in ("Sensor", "Kind", "Domain", "Device", "Origin"):
-            table.add_column(title, no_wrap=True)
-        for title in ("Step", "Update", "Reading"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for info in found:
-            table.add_row(*map(Text, _cells(info)))
-        parts.append(printed(table, _NEVER_CUT))
+        titles = ("Sensor", "Kind", "Domain", "Device", "Origin", "Step", "Update", "Reading")
+        parts.append(table_text(titles, [_cells(info) for info in found], left=5))
         parts.append("\n".join(textwrap.wrap(_LEGEND, width)))
     else:
         parts.append("Nothing can be read on this machine.")

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pywatt.renderers.summary import plain, printed, wrapped_facts
+from pywatt.renderers.text import Fact, facts_text, plain, short_text, table_text
 from pywatt.scores.footprint import Factors
 from pywatt.study.ranking import DEFAULT, Ranking, Standing
 from pywatt.study.row import extrapolation
@@ -29,65 +29,84 @@ if TYPE_CHECKING:
 FRONT = "*"
 NOT_DEFINED = "not def."
 
-# Names and numbers are whole, in a narrow terminal too.
-_NEVER_CUT = 500
-
 _LEGEND = (
     "± is one standard deviation, without the error in scale of the meter or the estimate, which "
     "all share. Rank and score: penalized_score of J per sample, alpha "
     f"{DEFAULT.alpha:g}; {FRONT} is on the Pareto front: no other is better at both accuracy and "
     "energy, beyond the uncertainty. 1st in: how often it is first when accuracies and energies "
-    "are drawn anew from their uncertainty. Training is all of it, test one pass. SAM of the "
-    "test's kWh, SAPI of mJ per sample and parameters, NetScore of parameters and FLOPs; "
-    f"{NOT_DEFINED}: outside of its domain, or its inputs are not known."
+    "are drawn anew from their uncertainty. Training: the whole training. Test: one pass."
+)
+_SCORES = (
+    "SAM of the test's kWh, SAPI of mJ per sample and parameters, NetScore of parameters and "
+    f"FLOPs; {NOT_DEFINED}: outside of its domain, or its inputs are not known."
 )
 _FIRMNESS = (
     "Ranks under alpha 1, 2, 3, 5, in this order, with energy counted in J, Wh or kWh. beta scales "
     "all scores alike and changes no rank. First: how often, least to most over these choices."
 )
 _TAUS = (
-    "Kendall's tau between the rankings of metrics: 1 the same order, -1 reversed. Of energy less "
-    "is better, of all others more."
+    "Kendall's tau between the rankings of metrics: 1 the same order, -1 reversed. Lower is "
+    "better for energy, higher for the rest."
 )
 
 # How many columns stand before both halves of a table that is too wide: model and rank.
 _BOTH = 2
 
+MORE = "explain(), or pywatt study show STUDY --explain"
+
 Column = tuple[str, list[str]]
 Section = str | list[Column]
 
 
-def render(table: StudyTable, width: int = 100, *, factors: Factors | None = None) -> str:
-    """Return the tables with what there is to know below them, without a line break at the end.
+def render(table: StudyTable, width: int, *, factors: Factors | None = None) -> str:
+    """Return the table of models and at most six lines; with `factors`, emissions and cost too."""
+    parts = [_headline(table), *_fitted(next(sections(table)), width)]
+    if factors is not None:
+        parts += [_table(_footprint_columns(table, factors)), _factors_text(factors)]
+    short = short_text(_short_facts(table), table.notes, width, MORE)
+    return "\n\n".join(filter(None, (*parts, short)))
+
+
+def explain(table: StudyTable, width: int, *, factors: Factors | None = None) -> str:
+    """Return what `render` leaves out: other scores, how firm the ranking is, runs, and all notes.
 
     Args:
         table: the study.
-        width: of the terminal. Where one table of figures and scores does not fit, there are two.
+        width: of the terminal.
         factors: what a kWh means in emissions and cost; None: not shown.
     """
     parts = [_headline(table)]
-    for section in sections(table, factors):
+    for section in list(sections(table, factors))[1:]:
         if isinstance(section, str):
-            parts.append(_wrapped(section, width))
-            continue
-        whole = _table(section)
-        cut = next((i for i, (title, _) in enumerate(section) if title == "1st in"), 0)
-        if cut > _BOTH and max(map(len, whole.splitlines())) > width:
-            parts += [_table(section[:cut]), _table([*section[:_BOTH], *section[cut:]])]
+            parts.append("\n".join(textwrap.wrap(section, width)))
         else:
-            parts.append(whole)
-    parts += ["\n".join(wrapped_facts(_facts(table), width))]
-    return "\n\n".join(parts)
+            parts += _fitted(section, width)
+    return "\n\n".join([*parts, facts_text(_facts(table), width)])
+
+
+def _fitted(columns: Section, width: int) -> list[str]:
+    """One table, or two where one would be too wide."""
+    if isinstance(columns, str):
+        return [columns]
+    whole = _table(columns)
+    cut = next((i for i, (title, _) in enumerate(columns) if title == "1st in"), 0)
+    if cut > _BOTH and max(map(len, whole.splitlines())) > width:
+        return [_table(columns[:cut]), _table([*columns[:_BOTH], *columns[cut:]])]
+    return [whole]
 
 
 def sections(table: StudyTable, factors: Factors | None = None) -> Iterator[Section]:
     """Give the tables, the models from the first to the last, each with what explains it below."""
-    models = sorted(table.models, key=lambda model: _rank(table.standing(model.name)) or math.inf)
-    names: Column = ("Model", [plain(model.name) for model in models])
+    models = _ordered(table)
+    names = _names(models)
     standings = [table.standing(model.name) for model in models]
     ranks = ("Rank", [_rank_text(standing) for standing in standings])
-    yield [names, ranks, *_figures(models), *_scores(standings)]
+    score, *scores = _scores(standings)
+    firsts = ("1st in", [_first(standing) for standing in standings])
+    yield [names, ranks, *_figures(models), firsts, score]
     yield _LEGEND
+    yield [names, *scores]
+    yield _SCORES
     if table.ranking is not None and len(table.ranking.standings) > 1:
         yield _ranks(table.ranking)
         yield _FIRMNESS
@@ -95,9 +114,18 @@ def sections(table: StudyTable, factors: Factors | None = None) -> Iterator[Sect
             yield taus
             yield _TAUS
     if factors is not None:
-        yield [names, *_footprint(models, factors)]
+        yield _footprint_columns(table, factors)
         yield _factors_text(factors)
     yield [names, *_runs(models)]
+
+
+def _ordered(table: StudyTable) -> list[ModelResult]:
+    """The models from the first to the last, those without a rank at the end."""
+    return sorted(table.models, key=lambda model: _rank(table.standing(model.name)) or math.inf)
+
+
+def _names(models: Sequence[ModelResult]) -> Column:
+    return "Model", [plain(model.name) for model in models]
 
 
 def _headline(table: StudyTable) -> str:
@@ -126,7 +154,7 @@ def _figures(models: Sequence[ModelResult]) -> list[Column]:
 
 
 def _scores(standings: Sequence[Standing | None]) -> list[Column]:
-    columns: list[Column] = [("1st in", [_first(standing) for standing in standings])]
+    columns: list[Column] = []
     for title, metric, decimals in (
         ("Score", "penalized_score", 4),
         ("SAM", "sam", 4),
@@ -219,7 +247,7 @@ def _ranks(ranked: Ranking) -> list[Column]:
 
 
 def _taus(ranked: Ranking) -> list[Column]:
-    """The lower half of the matrix; a metric that cannot be held against any other has no place."""
+    """The lower half of the matrix, without metrics that cannot be compared with any other."""
     known = {pair: tau for pair, tau in ranked.taus.items() if tau is not None}
     metrics = [m for m in ranked.standings[0].scores if any(m in pair for pair in known)]
     if len(metrics) < 2:
@@ -238,8 +266,9 @@ def _signed(tau: float) -> str:
     return f"{round(tau, 2) + 0.0:+.2f}"  # no -0.00
 
 
-def _footprint(models: Sequence[ModelResult], factors: Factors) -> list[Column]:
-    columns: list[Column] = []
+def _footprint_columns(table: StudyTable, factors: Factors) -> list[Column]:
+    models = _ordered(table)
+    columns = [_names(models)]
     for title, of, marked in (
         ("Training", [m.row.train_energy_j for m in models], partial(_of_training, models)),
         ("1 M samples", [_million(m.row.sample_energy_j) for m in models], list[str]),
@@ -320,19 +349,16 @@ def _facts(table: StudyTable) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
+def _short_facts(table: StudyTable) -> Iterator[Fact]:
+    standings = () if table.ranking is None else table.ranking.standings
+    front = ", ".join(standing.name for standing in standings if not standing.dominated_by)
+    if front:
+        yield f"{FRONT} front", f"no other is better at both accuracy and energy: {front}"
+    failed = sum(len(model.errors) for model in table.models)
+    if failed:
+        yield "failed", f"{failed} run{'s' * (failed > 1)}: see the notes"
+
+
 def _table(columns: Sequence[Column]) -> str:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    table.pad_edge = False
-    for index, (title, _) in enumerate(columns):
-        table.add_column(title, justify="right" if index else "left", no_wrap=True)
-    for cells in zip(*(texts for _, texts in columns), strict=True):
-        table.add_row(*map(Text, cells))
-    return printed(table, _NEVER_CUT)
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width))
+    titles = [title for title, _ in columns]
+    return table_text(titles, list(zip(*(texts for _, texts in columns), strict=True)))

@@ -1,65 +1,51 @@
-"""A training as tables of plain text: phases, layers and epochs, and what they rest on."""
+"""A training as text: tables of phases, layers and epochs, and what changes how to read them."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from pywatt.renderers.summary import UNRESOLVED, plain, printed
-from pywatt.support.quantities import NOT_AVAILABLE, Scale, count, fixed, quantity, with_std
-
-if TYPE_CHECKING:
-    from pywatt.training.result import EpochEnergy, Extrapolation, LayerTraining, TrainingProfile
+from pywatt.renderers.facts import (
+    batches_text,
+    check_text,
+    energy_text,
+    method_text,
+    notes_beside,
+    per_sample_text,
+    resolved_text,
+    samples_text,
+    source_of,
+)
+from pywatt.renderers.text import Fact, facts_text, plain, short_text, table_text, wrapped
+from pywatt.support.quantities import NOT_AVAILABLE, Scale, count, fixed, quantity
+from pywatt.training.result import EpochEnergy, LayerTraining, TrainingProfile, TrainingSession
 
 # Of a long training or a deep model so many rows are shown.
 _MOST_LAYERS = 40
 _MOST_EPOCHS = 8
 
-# Numbers are whole, in a narrow terminal too.
-_NEVER_CUT = 500
+MORE = "explain(), or pywatt show FILE --explain"
 
 
-def render(profile: TrainingProfile, width: int | None = None) -> str:
-    """Return the report, without a line break at its end."""
-    width = width or shutil.get_terminal_size(fallback=(100, 40)).columns
-    parts = [_headline(profile), "", _phases(profile)]
+def render(profile: TrainingProfile, width: int) -> str:
+    """Return the tables and at most six lines."""
+    parts = [_headline(profile, width), _phases(profile)]
     if any(layer.forward_calls or layer.backward_calls for layer in profile.layers):
-        parts += ["", _layers(profile)]
+        parts.append(_layers(profile))
     if profile.epochs:
-        parts += ["", _epochs(profile)]
-    parts += ["", _summary(profile, width)]
-    return "\n".join(parts)
+        parts.append(_epochs(profile))
+    notes = notes_beside(profile.sensors, profile.notes)
+    parts.append(short_text(_short_facts(profile), notes, width, MORE))
+    return "\n\n".join(parts)
 
 
-def extrapolated(found: Extrapolation) -> str:
-    """One line and its notes."""
-    label = "estimated" if found.estimated else "measured"
-    energy = with_std(found.energy_j, None if found.estimated else found.energy_j_std, "J")
-    if found.epochs == found.measured_epochs:
-        took = quantity(found.duration_s, "s")
-        return plain(f"{energy} for all {found.epochs:,} epochs, {label}, in {took}")
-    spread = "spread unknown"
-    if found.low_j is not None and found.high_j is not None:
-        spread = f"95 % between {quantity(found.low_j, 'J')} and {quantity(found.high_j, 'J')}"
-    lines = [
-        f"{energy} EXTRAPOLATED to {found.epochs:,} epochs from {found.measured_epochs:,} "
-        f"{label}, {spread}, in {quantity(found.duration_s, 's')}"
-    ]
-    return "\n".join(plain(line) for line in (*lines, *(f"  {note}" for note in found.notes)))
+def explain(profile: TrainingProfile, width: int) -> str:
+    """Return what `render` leaves out: sensors, method, checks, sessions and all notes."""
+    return f"{_headline(profile, width)}\n\n{facts_text(_all_facts(profile), width)}"
 
 
-def _headline(profile: TrainingProfile) -> str:
-    names = ", ".join(sensor.name for sensor in profile.sensors)
-    if not profile.sensors:
-        source = "ENERGY UNAVAILABLE"
-    elif not profile.estimated:
-        source = f"MEASURED with {names}"
-    elif all(sensor.estimated for sensor in profile.sensors):
-        source = f"ESTIMATED with {names}, not measured"
-    else:
-        source = f"PARTLY ESTIMATED with {names}"
-    return plain(f"Training of {profile.model} · {source} · method: {profile.method}")
+def _headline(profile: TrainingProfile, width: int) -> str:
+    source = source_of(profile.sensors, profile.estimated)
+    return wrapped(f"Training of {profile.model} · {source} · {method_text(profile.method)}", width)
 
 
 def _phases(profile: TrainingProfile) -> str:
@@ -68,12 +54,11 @@ def _phases(profile: TrainingProfile) -> str:
     estimated = "est. " if profile.estimated else ""
     rows = []
     for phase in profile.phases:
-        mark = UNRESOLVED if phase.resolved is False else ""
         rows.append(
             (
                 phase.name,
                 time.text(phase.time_s),
-                _energy(energy, phase.energy_j, phase.energy_j_std) + mark.ljust(1),
+                _bracketed(_energy(energy, phase.energy_j, phase.energy_j_std), phase.resolved),
                 _share(phase.energy_j, profile.energy_j),
                 NOT_AVAILABLE if phase.power_w is None else f"{phase.power_w:.4g}",
             )
@@ -93,7 +78,7 @@ def _phases(profile: TrainingProfile) -> str:
         "Share\n%",
         f"Power\n{estimated}W",
     )
-    return _table(titles, rows, foot)
+    return table_text(titles, rows, foot)
 
 
 def _layers(profile: TrainingProfile) -> str:
@@ -113,9 +98,14 @@ def _layers(profile: TrainingProfile) -> str:
             plain(layer.type),
             f"{layer.forward_calls:,.0f}",
             f"{layer.backward_calls:,.0f}",
-            _energy(energy, layer.forward_self_energy_j, layer.forward_self_energy_j_std),
-            _energy(energy, layer.backward_self_energy_j, layer.backward_self_energy_j_std)
-            + (UNRESOLVED if layer.resolved is False else " "),
+            _bracketed(
+                _energy(energy, layer.forward_self_energy_j, layer.forward_self_energy_j_std),
+                layer.resolved,
+            ),
+            _bracketed(
+                _energy(energy, layer.backward_self_energy_j, layer.backward_self_energy_j_std),
+                layer.resolved,
+            ),
             _share(layer.self_energy_j, profile.energy_j),
             count(layer.trained_parameters),
         )
@@ -131,7 +121,7 @@ def _layers(profile: TrainingProfile) -> str:
         "Share\n%",
         "Trained\nparams",
     )
-    table = _table(titles, rows, None, left=2)
+    table = table_text(titles, rows, None, left=2)
     hidden = len(layers) - len(shown)
     return table + (f"\n… {hidden:,} more layers of less energy" if hidden else "")
 
@@ -175,7 +165,7 @@ def _epochs(profile: TrainingProfile) -> str:
         "Samples\n",
         "Loss\n",
     )
-    return _table(titles, rows, None)
+    return table_text(titles, rows, None)
 
 
 def _energy(scale: Scale, energy_j: float | None, std: float | None) -> str:
@@ -185,90 +175,71 @@ def _energy(scale: Scale, energy_j: float | None, std: float | None) -> str:
     return scale.text(energy_j) + spread
 
 
+def _bracketed(energy: str, resolved: bool | None) -> str:
+    return f"[{energy}]" if resolved is False and energy != NOT_AVAILABLE else f"{energy} "
+
+
 def _share(energy_j: float | None, total_j: float | None) -> str:
     if energy_j is None or not total_j:
         return NOT_AVAILABLE
     return fixed(100 * energy_j / total_j, 1)
 
 
-def _table(
-    titles: Sequence[str],
-    rows: Sequence[tuple[str, ...]],
-    foot: tuple[str, ...] | None,
-    left: int = 1,
-) -> str:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=box.SIMPLE, show_footer=foot is not None, show_edge=False, padding=(0, 1, 0, 0)
-    )
-    table.pad_edge = False
-    for k, title in enumerate(titles):
-        table.add_column(
-            Text(title),
-            Text("" if foot is None else foot[k]),
-            justify="left" if k < left else "right",
-            no_wrap=True,
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return printed(table, _NEVER_CUT)
+def _short_facts(profile: TrainingProfile) -> Iterator[Fact]:
+    yield "energy", energy_text(profile)
+    if (per_sample := per_sample_text(profile)) is not None:
+        yield "per sample", per_sample
+    resolved = _resolved(profile)
+    if resolved is not None:
+        yield "layers", resolved
+    if _is_interrupted(profile):
+        ends = [f"{k} {_end(one)}" for k, one in enumerate(profile.sessions, 1) if one.ended]
+        yield "sessions", "; ".join((f"{len(profile.sessions)}", *ends))
 
 
-def _summary(profile: TrainingProfile, width: int) -> str:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for heading, text in _facts(profile):
-        grid.add_row(Text(heading), Text(plain(text)))
-    return printed(grid, width)
+def _is_interrupted(profile: TrainingProfile) -> bool:
+    return len(profile.sessions) > 1 or any(session.ended for session in profile.sessions)
 
 
-def _facts(profile: TrainingProfile) -> Iterator[tuple[str, str]]:
-    power = "" if profile.power_w is None else f", {quantity(profile.power_w, 'W')} on average"
-    energy = "unavailable"
-    if profile.energy_j is not None:
-        std = None if profile.estimated else profile.energy_j_std
-        energy = f"{with_std(profile.energy_j, std, 'J')} {profile.label}"
-    yield "energy", f"{energy} in {quantity(profile.duration_s, 's')}{power}"
-    batches = f"{profile.batches:,} batch{'es' * (profile.batches != 1)}"
-    each = profile.energy_per_sample_j
-    if profile.samples is None:
-        yield "samples", f"not known, in {batches}"
-    else:
-        per_sample = "" if each is None else f", {quantity(each, 'J')} each, {profile.label}"
-        yield "samples", f"{profile.samples:,} in {batches}{per_sample}"
+def _end(session: TrainingSession) -> str:
+    known = session.ended != "going on"
+    return f"ended by {session.ended}" if known else "has no known end"
+
+
+def _resolved(profile: TrainingProfile) -> str | None:
+    """How well phases and layers were resolved; None where none has an energy."""
+    known = [layer for layer in profile.layers if layer.resolved is not None]
+    vague = [layer for layer in known if not layer.resolved]
+    phases = [phase.name for phase in profile.phases if phase.resolved is False]
+    parts = [f"phases [not resolved]: {', '.join(phases)}"] if phases else []
+    if known:
+        vague_j = sum(layer.self_energy_j or 0.0 for layer in vague)
+        parts.insert(0, resolved_text(len(known), len(vague), vague_j, profile.energy_j))
+    return "; ".join(parts) or None
+
+
+def _all_facts(profile: TrainingProfile) -> Iterator[Fact]:
+    yield "energy", energy_text(profile)
+    yield "samples", samples_text(profile)
+    yield "traced", f"modules in {profile.traced_batches:,} of {batches_text(profile)}"
     for sensor in profile.sensors:
         energy_j = profile.energy_by_sensor.get(sensor.name)
-        told = "energy n/a" if energy_j is None else quantity(energy_j, "J")
+        energy = "energy n/a" if energy_j is None else quantity(energy_j, "J")
         note = f", {sensor.note}" if sensor.note else ""
-        yield "sensor", f"{sensor.name}, {sensor.origin}, {told}{note}"
+        yield "sensor", f"{sensor.name}, {sensor.origin}, {energy}{note}"
     yield "method", f"{profile.method}: {profile.method_reason}"
     if profile.closure is not None and profile.closure_std is not None:
-        closure = f"{profile.closure:.4f} ± {profile.closure_std:.4f}"
-        yield "closure", f"{closure}, energy of the traced steps over what replay tells of them"
-    resolved = [phase.resolved for phase in profile.phases]
-    resolved += [layer.resolved for layer in profile.layers]
-    if False in resolved:
-        yield UNRESOLVED, "power not told from that of others: hardly more than a share by time"
-    if len(profile.sessions) > 1 or any(session.ended for session in profile.sessions):
+        yield "check", check_text(profile.closure, profile.closure_std)
+    resolved = _resolved(profile)
+    if resolved is not None:
+        yield "layers", resolved
+    if _is_interrupted(profile):
         for number, session in enumerate(profile.sessions, 1):
-            told = (
-                "energy n/a" if session.energy_j is None else f"{quantity(session.energy_j, 'J')}"
-            )
-            ended = f", ended by {session.ended}" if session.ended else ""
-            ended = ", its end was not told" if session.ended == "going on" else ended
-            yield (
-                f"session {number}",
-                f"{session.date}, {session.complete_epochs:,} epochs, {told} in "
-                f"{quantity(session.duration_s, 's')}{ended}",
-            )
-    shown = {f"{sensor.name}: {sensor.note}" for sensor in profile.sensors}
-    for note in profile.notes:
-        if note not in shown:
-            yield "note", note
+            energy = "energy n/a" if session.energy_j is None else quantity(session.energy_j, "J")
+            duration = quantity(session.duration_s, "s")
+            complete = f"{session.complete_epochs:,} epochs"
+            ended = f", {_end(session)}" if session.ended else ""
+            yield f"session {number}", f"{session.date}, {complete}, {energy} in {duration}{ended}"
+    for note in notes_beside(profile.sensors, profile.notes):
+        yield "note", note
+    yield from profile.environment.items()

@@ -1,4 +1,4 @@
-"""A long averaging window, known roughly from the probe, told exactly by all blocks together."""
+"""Fit a long averaging window, known roughly from the probe, to all blocks together."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pywatt.repetition.blocks import Block
 
 FloatArray = npt.NDArray[np.float64]
 
-# Where the sum of squares is looked at to see how sharp its minimum is, as a share of a period.
+# Step for the curvature of the sum of squares at its minimum, as a share of a period.
 CURVATURE_STEP = 0.02
 
 
-def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
-    """Fit window and delay so that each work has the same energy in all of its blocks.
+def fit_averaging(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
+    """Fit window and delay so that each kind of call has the same energy in all of its blocks.
 
-    Readings of a window longer than their period see several blocks each. That makes them sensitive
-    to the window, and leaves too few that see one block alone. Returns the model as it was where
-    the window is not longer, or not known at all.
+    Readings of a window longer than their period cover several blocks each. That makes them
+    sensitive to the window, and leaves too few that cover one block alone. Returns the model
+    unchanged if the window is not longer, or not known.
     """
-    lattice, window_s = model.lattice, model.window_s
-    if lattice is None or window_s is None or window_s <= lattice.period_s:
+    updates, window_s = model.updates, model.window_s
+    if updates is None or window_s is None or window_s <= updates.period_s:
         return model
     from scipy.optimize import minimize  # takes a moment to import, and few need it
 
     sums = _RunningSums(blocks)
-    period_s = lattice.period_s
+    period_s = updates.period_s
     first_s = sums.start_s + 1.5 * window_s
-    seen = (lattice.time_s > first_s) & (lattice.time_s < sums.end_s)
-    time_s, reading = lattice.time_s[seen], lattice.reading[seen]
+    used = (updates.time_s > first_s) & (updates.time_s < sums.end_s)
+    time_s, reading = updates.time_s[used], updates.reading[used]
     free = len(time_s) - sums.count - 3
     if free < sums.count:
         return model
@@ -55,7 +55,7 @@ def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
     for step in CURVATURE_STEP * np.eye(2):
         curved = squares(best.x + step) + squares(best.x - step) - 2.0 * best.fun
         stds.append(CURVATURE_STEP * np.sqrt(2.0 * best.fun / free / max(curved, 1e-30)))
-    timing_s = float(np.median(lattice.time_s_std))
+    timing_s = float(np.median(updates.time_s_std))
     return replace(
         model,
         window_s=float(best.x[0]) * period_s,
@@ -66,21 +66,21 @@ def sharpen(model: SensorModel, blocks: Sequence[Block]) -> SensorModel:
 
 
 class _RunningSums:
-    """Calls of each work up to any moment, and passes likewise."""
+    """Calls of each kind up to any moment, and passes likewise."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
-        works = sorted({block.work for block in blocks})
-        self.count = len(works)
+        kinds = sorted({block.kind for block in blocks})
+        self.count = len(kinds)
         self.start_s = min(block.start_s for block in blocks)
         self.end_s = max(block.end_s for block in blocks)
         self._curves: list[tuple[FloatArray, FloatArray]] = []
-        for work in works:
-            mine = [block for block in blocks if block.work == work]
+        for kind in kinds:
+            mine = [block for block in blocks if block.kind == kind]
             before = np.cumsum([0.0, *(block.calls for block in mine)])
             mark_s = np.concatenate([block.mark_s for block in mine])
             done = np.concatenate([b + block.done for b, block in zip(before, mine, strict=False)])
             self._curves.append((mark_s, done))
 
     def until(self, time_s: FloatArray) -> FloatArray:
-        """Calls up to each moment, shape (moments, works)."""
+        """Return the calls up to each moment, shape (moments, kinds)."""
         return np.column_stack([np.interp(time_s, *curve) for curve in self._curves])

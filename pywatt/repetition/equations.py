@@ -13,19 +13,19 @@ from pywatt.repetition.blocks import Block, Readings
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-# Within a call power is not even: standard deviation over its parts, as a share of the call's own.
-# That is assumed until so many readings that cut calls, beyond those that it takes to tell the
-# blocks, show how uneven it is here.
+# Power within a call is uneven: standard deviation over its parts, as a share of the call's own.
+# That is assumed until this many readings that cut calls, beyond those needed for the blocks, show
+# how uneven it is here.
 UNEVEN = 0.3
-TELLING_READINGS = 4.0
+CUT_READINGS = 4.0
 
-# An edge may lie so many of its standard deviations away from where it is thought to be.
+# An edge may be off by this many of its standard deviations.
 REACH_STDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What readings differ by from what they should be, as standard deviations.
+    """Errors of readings, as standard deviations.
 
     Attributes:
         power_w: of the power itself.
@@ -93,18 +93,18 @@ class Equations:
         )
 
     def weighted(self, power_w: FloatArray, noise: Noise) -> FloatArray:
-        """The shares times the inverse of the readings' covariance.
+        """Return the shares times the inverse of the readings' covariance.
 
         Args:
             power_w: power above idle of each block, and idle power.
-            noise: what the readings differ by.
+            noise: errors of the readings.
         """
         from scipy.linalg import solveh_banded  # takes a moment to import
 
         band = np.zeros((2, len(self.power_w)))
         band[1] = noise.power_w**2 + self._timing_var(power_w) + self._cut_var(power_w, noise)
         if self.counted:
-            # One that ends late has what the next one lacks.
+            # An interval that ends late has the energy that the next one lacks.
             common = self.start.timing_var(power_w) + self.start.cut_var(power_w, noise.uneven)
             common = common[1:] / (self.length_s[1:] * self.length_s[:-1])
             band[0, 1:] = np.where(self.joined[1:], -common, 0.0)
@@ -120,24 +120,24 @@ class Equations:
         noise: Noise,
         least_w: float,
     ) -> Noise:
-        """Noise that explains what a fit leaves, where the fit was made with some other.
+        """Return the noise that explains the residuals of a fit, which assumed another.
 
         Args:
-            found: what was fitted.
-            covariance: of it.
+            found: the fitted energies and idle power.
+            covariance: theirs.
             power_w: power above idle of each block, and idle power.
             noise: what the fit assumed.
-            least_w: no power is better.
+            least_w: smallest noise of the power.
         """
         squares = (self.power_w - self.shares @ found) ** 2
         timing_var, cut_var = self._timing_var(power_w), self._cut_var(power_w, noise)
         var = noise.power_w**2 + timing_var + cut_var
-        # The fit follows each reading as far as nothing else tells the same.
+        # The fit follows each reading as far as no other determines the same.
         free = 1.0 - np.sum((self.shares @ covariance) * self.shares, axis=1) / var
         cut = cut_var > var / 2.0
         degrees = float(np.sum(np.maximum(free[cut], 0.0)))
         uneven = UNEVEN
-        if degrees >= TELLING_READINGS:
+        if degrees >= CUT_READINGS:
             uneven = noise.uneven * float(np.sqrt(np.sum((squares / var)[cut]) / degrees))
         if np.all(cut):
             return Noise(least_w, uneven)
@@ -146,7 +146,7 @@ class Equations:
         return Noise(max(least_w, float(np.sqrt(max(0.0, excess) / 0.455))), uneven)
 
     def _timing_var(self, power_w: FloatArray) -> FloatArray:
-        """Variance of the mean power by when the edges of the intervals are."""
+        """Return the variance of the mean power by the timing of the intervals' edges."""
         if self.counted:
             both = self.start.timing_var(power_w) + self.end.timing_var(power_w)
         else:
@@ -155,7 +155,7 @@ class Equations:
         return np.asarray(both / self.length_s**2)
 
     def _cut_var(self, power_w: FloatArray, noise: Noise) -> FloatArray:
-        """Variance of the mean power by the calls that the edges cut."""
+        """Return the variance of the mean power by the calls that the edges cut."""
         both = self.start.cut_var(power_w, noise.uneven) + self.end.cut_var(power_w, noise.uneven)
         return np.asarray(both / self.length_s**2)
 
@@ -166,7 +166,7 @@ class _Edges:
 
     Attributes:
         block: index of the block that runs there, the number of blocks for none.
-        earliest: index of the one that runs as long before as the moment is uncertain.
+        earliest: index of the one that runs REACH_STDS deviations before.
         latest: index of the one that runs as long after.
         std_s: how well the moment is known.
         call_s: time of one of the block's calls.
@@ -207,13 +207,13 @@ class _Edges:
         )
 
     def timing_var(self, power_w: FloatArray) -> FloatArray:
-        """Variance of the energy up to each, by its moment."""
+        """Return the variance of the energy up to each edge, by its timing."""
         return np.asarray((_level_w(power_w)[self.block] * self.std_s) ** 2)
 
     def mean_var(self, power_w: FloatArray, mean_w: FloatArray) -> FloatArray:
-        """Variance that each one's moment makes to a mean power, times the length squared.
+        """Return the variance of a mean power by each edge's timing, times the length squared.
 
-        To move it makes no difference to the mean where the power is the mean itself.
+        Moving an edge does not change the mean where the power is the mean itself.
         """
         level_w = _level_w(power_w)
         places = (self.earliest, self.block, self.latest)
@@ -221,11 +221,11 @@ class _Edges:
         return np.asarray((away_w * self.std_s) ** 2)
 
     def cut_var(self, power_w: FloatArray, uneven: float) -> FloatArray:
-        """How far a call's energy so far may be from even; known at its beginning and its end."""
+        """Return the variance of a call's energy up to each edge; 0 at its beginning and end."""
         above_j = np.append(power_w[:-1], 0.0)[self.block] * self.call_s
         return np.asarray((uneven * above_j) ** 2 * self.part * (1.0 - self.part))
 
 
 def _level_w(power_w: FloatArray) -> FloatArray:
-    """Power while each block runs, and idle power last."""
+    """Return the power while each block runs, and idle power last."""
     return np.append(power_w[:-1] + power_w[-1], power_w[-1])

@@ -1,4 +1,4 @@
-"""From the blocks of several rounds to one figure for each work, and which to run next."""
+"""Combine the blocks of several rounds into one energy for each kind, and choose the next round."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ FloatArray = npt.NDArray[np.float64]
 # Spread before anything is known, as a share of the energy.
 ASSUMED_SPREAD = 0.02
 
-# So many blocks more than works tell the spread.
+# This many blocks more than kinds determine the spread.
 LEAST_REPEATED = 3
 
-# No work's spread is smaller: the readings' own noise may hide it in a few blocks.
+# Smallest spread of a kind: the readings' own noise may hide it in a few blocks.
 LEAST_SPREAD = 8e-4
 
 # Mean of the absolute value of a normal error of standard deviation 1.
 MEAN_ABSOLUTE = float(np.sqrt(2.0 / np.pi))
 
-# Blocks whose calls took so many times longer than usual tell of the waiting, not of the work.
+# Blocks whose calls took this many times longer than usual measure waiting, not the calls.
 MOSTLY_WAITED = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WorkEnergies:
-    """Energy above idle of one call of each work, each of shape (works,); NaN where not known.
+class KindEnergies:
+    """Energy above idle of one call of each kind, each of shape (kinds,); NaN where not known.
 
     Attributes:
         call_j: the energy.
-        call_j_std: one standard deviation by the spread over blocks, of a drift that all works
-            have in common only what could not be told.
+        call_j_std: one standard deviation by the spread over blocks, of a drift that all kinds
+            have in common only what could not be separated.
         call_s: time of a call in its blocks.
-        blocks: how many told it.
+        blocks: effective number of its blocks.
         spread: standard deviation of one block as a share of the energy.
-        drift_std: that of the slow drift of all works together, a number.
+        drift_std: that of the slow drift of all kinds together, a number.
     """
 
     call_j: FloatArray
@@ -55,22 +55,22 @@ class WorkEnergies:
 def combine(
     blocks: Sequence[Block],
     energies: BlockEnergies,
-    works: int,
+    kinds: int,
     least_spread: float = LEAST_SPREAD,
-) -> WorkEnergies:
-    """Average each work's blocks, freed of the slow drift that all works have in common."""
-    work = np.array([block.work for block in blocks], dtype=np.int64)
+) -> KindEnergies:
+    """Average each kind's blocks, freed of the slow drift that all kinds have in common."""
+    kind = np.array([block.kind for block in blocks], dtype=np.int64)
     block_s = np.array([block.call_s for block in blocks])
-    call_j, call_j_std, call_s = (np.full(works, np.nan) for _ in range(3))
-    count, spread = np.zeros(works), np.full(works, ASSUMED_SPREAD)
-    told = (work >= 0) & np.isfinite(energies.call_j)
-    for k in range(works):
-        mine = told & (work == k)
+    call_j, call_j_std, call_s = (np.full(kinds, np.nan) for _ in range(3))
+    count, spread = np.zeros(kinds), np.full(kinds, ASSUMED_SPREAD)
+    valid = (kind >= 0) & np.isfinite(energies.call_j)
+    for k in range(kinds):
+        mine = valid & (kind == k)
         if not np.any(mine):
             continue
         usual_s = np.quantile(block_s[mine], 0.5, method="lower")
-        told[mine] = block_s[mine] <= MOSTLY_WAITED * usual_s
-        mine &= told
+        valid[mine] = block_s[mine] <= MOSTLY_WAITED * usual_s
+        mine &= valid
         # Blocks that the sensor saw in full count alike, others less.
         weight = 1.0 / np.maximum(energies.call_j_std[mine], 1e-12) ** 2
         weight = np.minimum(weight, 2.0 * np.median(weight))
@@ -80,33 +80,33 @@ def combine(
         call_s[k] = float(np.mean(block_s[mine]))
         count[k] = 1.0 / float(weight @ weight)
     drift_std = 0.0
-    told[told] &= call_j[work[told]] > 0
-    known, index = np.unique(work[told], return_inverse=True)
-    if np.count_nonzero(told) < len(known) + LEAST_REPEATED:
-        # Nothing was repeated that would tell how much blocks differ.
+    valid[valid] &= call_j[kind[valid]] > 0
+    known, index = np.unique(kind[valid], return_inverse=True)
+    if np.count_nonzero(valid) < len(known) + LEAST_REPEATED:
+        # Too few blocks were repeated to show how much they differ.
         call_j_std = np.hypot(call_j_std, ASSUMED_SPREAD * np.abs(call_j))
     else:
         mean_j = call_j[known]
         levels = fit_levels(
-            np.array([(block.start_s + block.end_s) / 2.0 for block in blocks])[told],
+            np.array([(block.start_s + block.end_s) / 2.0 for block in blocks])[valid],
             index,
-            energies.call_j[told] / mean_j[index],
-            (energies.call_j_std[told] / mean_j[index]) ** 2,
+            energies.call_j[valid] / mean_j[index],
+            (energies.call_j_std[valid] / mean_j[index]) ** 2,
             least_spread,
         )
         call_j[known] = mean_j * levels.level
         call_j_std[known] = mean_j * levels.level_std
         spread[known], drift_std = levels.spread, levels.drift_std
-    return WorkEnergies(call_j, call_j_std, call_s, count, spread, drift_std)
+    return KindEnergies(call_j, call_j_std, call_s, count, spread, drift_std)
 
 
 def next_round(
     weight: FloatArray, spread: FloatArray, blocks: FloatArray, slots: int, least: int
 ) -> list[int]:
-    """Choose the works of a round: one block each at first, then where a block helps most.
+    """Choose the kinds of a round: one block each at first, then where a block helps most.
 
     Args:
-        weight: energy of each work in the real pass.
+        weight: energy of each kind in the real pass.
         spread: standard deviation of one block as a share of the energy.
         blocks: how many each has had.
         slots: how many blocks the round may have.
@@ -115,7 +115,7 @@ def next_round(
     had = blocks.astype(np.float64).copy()
     chosen: list[int] = []
     for _ in range(slots):
-        # What one more block takes off the standard deviation, of which the sum over works counts.
+        # What one more block takes off the standard deviation, of which the sum over kinds counts.
         std = weight * spread
         gain = std * (1.0 / np.sqrt(np.maximum(had, 0.1)) - 1.0 / np.sqrt(had + 1.0))
         gain = np.where(had < least, gain + 1e6 * np.max(std, initial=1e-300), gain)
@@ -126,9 +126,9 @@ def next_round(
 
 
 def expected_wrong(
-    found: WorkEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
+    found: KindEnergies, calls_per_s: FloatArray, own_share: FloatArray, todo: Sequence[int]
 ) -> float:
-    """Energy that is expected on the wrong work, as a share of all of it."""
+    """Return the energy that is expected on the wrong kind, as a share of all of it."""
     wrong_w = MEAN_ABSOLUTE * float(np.sum((calls_per_s * found.call_j_std)[todo]))
     own_w = np.divide(own_share * found.call_j, found.call_s)[todo]
     all_w = float(np.sum(own_w))

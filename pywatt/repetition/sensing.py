@@ -1,6 +1,6 @@
-"""How the sensors see blocks of calls: what each reading is the mean of, and how long blocks need.
+"""How sensors average over blocks of calls, and how long blocks must be.
 
-A load that goes on and off tells a sensor's averaging window, and blocks of calls are such a load.
+A load that turns on and off shows a sensor's averaging window, and blocks of calls are such a load.
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from pywatt.metering.energy_curve import is_fine, update_period_s
+from pywatt.metering.freshness import is_fine, update_period_s
 from pywatt.metering.sensor_model import SensorModel, characterize
 from pywatt.metering.source import Source, sources_of
-from pywatt.repetition.averaging_fit import sharpen
+from pywatt.repetition.averaging_fit import fit_averaging
 from pywatt.repetition.blocks import Block, readings_of
 from pywatt.repetition.solve import BlockEnergies, solve
 from pywatt.sampling.monitor import Monitor
 from pywatt.sampling.trace import Trace
 from pywatt.spans.columns import CallPaths, SpanBlock, Spans
 
-# A load that goes on and off tells the sensor's window: so often, for so long each time; where that
-# does not tell, for longer.
+# A load that turns on and off shows the sensor's window: this often, for this long each time; if
+# that does not suffice, for longer.
 PROBE_SWITCHES = 10
 PROBES_S = ((0.06, 0.24), (0.2, 0.8))
 
-# Blocks are so many update periods long beyond the averaging window, and no shorter or longer.
+# Blocks last this many update periods beyond the averaging window, within these limits.
 BLOCK_PERIODS = 2.2
 BLOCK_S = (0.15, 0.6)
 FIRST_BLOCK_S = 0.3
 
-# A counter that moves more seldom than this many of the power's periods needs the power too.
+# A counter whose period is longer than this many of the power's needs the power too.
 SLOWER_COUNTER = 1.5
 
 
-def telling(source: Source) -> tuple[Trace, ...]:
-    """The traces that tell a block's energy: a counter that moves as often as the power does.
+def energy_traces(source: Source) -> tuple[Trace, ...]:
+    """Return the traces that give a block's energy: a counter that updates as often as the power.
 
-    What it counts it counts whole, while a power has to be known as the mean of some time.
+    A counter misses nothing, while the averaging window of a power has to be known.
     """
     if source.counter is None or source.power is None:
         return source.traces
@@ -48,11 +48,11 @@ def telling(source: Source) -> tuple[Trace, ...]:
 
 
 class Sensing:
-    """What a monitor's sensors tell of blocks of calls.
+    """What a monitor's sensors show of blocks of calls.
 
     Args:
         monitor: reads the sensors.
-        known: how sensors average, by their names, where that need not be found out.
+        known: how sensors average, by their names, if known beforehand.
 
     Attributes:
         models: how each slow sensor averages, by its name, as `learn` has found.
@@ -63,15 +63,15 @@ class Sensing:
         self._monitor, self._known = monitor, known or {}
 
     def sources(self) -> tuple[Source, ...]:
-        """What has been read so far."""
+        """Return the sources with what has been read so far."""
         infos = [info for sensor in self._monitor.sensors for info in sensor.infos]
         return sources_of(self._monitor.traces, infos)
 
     def learn(self, blocks: Sequence[Block]) -> None:
-        """Find out how each slow sensor that tells energies averages, from all blocks so far."""
+        """Determine how each slow sensor averages, from all blocks so far."""
         spans = spans_of(blocks) if blocks else None
         for source in self.sources():
-            for trace in telling(source):
+            for trace in energy_traces(source):
                 if not is_fine(trace):
                     name, known = trace.sensor.name, self._known.get(trace.sensor.name)
                     self.models[name] = (
@@ -79,29 +79,29 @@ class Sensing:
                     )
 
     def models_of(self, source: Source, blocks: Sequence[Block]) -> dict[str, SensorModel]:
-        """How the sensors of a source average, as it was learned, with all updates until now."""
+        """Return how the sensors of a source average, as learned, with all updates until now."""
         found = {}
-        for trace in telling(source):
+        for trace in energy_traces(source):
             model = characterize(trace)
             known = self.models.get(trace.sensor.name)
             if known is not None and trace.power_w is not None:
-                model = sharpen(replace(known, lattice=model.lattice), blocks)
+                model = fit_averaging(replace(known, updates=model.updates), blocks)
             found[trace.sensor.name] = model
         return found
 
     def knows(self, trace: Trace) -> bool:
-        """Whether it was told what the sensor's readings are the mean of."""
+        """Return whether the sensor's averaging window was identified."""
         model = self.models.get(trace.sensor.name)
         return model is not None and model.window_identified
 
     @property
     def known(self) -> bool:
-        """Whether that was told of all sensors that have been looked at."""
+        """Whether the averaging windows of all sensors looked at were identified."""
         return all(m.window_identified for m in self.models.values())
 
     @property
     def block_s(self) -> float:
-        """How long blocks are that the quickest sensor sees."""
+        """Length of blocks that the quickest sensor resolves."""
         lengths_s = [
             (model.window_s or 0.0) + BLOCK_PERIODS * (model.period_s or 0.0)
             for model in self.models.values()
@@ -124,15 +124,17 @@ def energies_of(
         models: how its sensors average, by their names.
         blocks: all that ran.
     """
-    found = [readings_of(trace, models[trace.sensor.name], blocks) for trace in telling(source)]
+    found = [
+        readings_of(trace, models[trace.sensor.name], blocks) for trace in energy_traces(source)
+    ]
     readings = [part for part in found if part is not None]
-    # What a reading is the mean of is needed only where no other sensor is sure of it.
+    # Readings whose window is not known are used only if there are no others.
     sure = [part for part in readings if not part.inside_only]
     return solve(sure or readings, blocks)
 
 
 def spans_of(blocks: Sequence[Block]) -> Spans:
-    """When calls ran, as spans: those in blocks, without the waits between them, and passes."""
+    """Return the calls as spans: those in blocks, without the waits between them, and passes."""
     names: list[int] = []
     start_s: list[float] = []
     end_s: list[float] = []
@@ -140,7 +142,7 @@ def spans_of(blocks: Sequence[Block]) -> Spans:
         runs = np.diff(block.done) > 0
         start_s += block.mark_s[:-1][runs].tolist()
         end_s += block.mark_s[1:][runs].tolist()
-        names += [int(block.work < 0)] * int(np.count_nonzero(runs))
+        names += [int(block.kind < 0)] * int(np.count_nonzero(runs))
     columns = SpanBlock(
         np.array(start_s),
         np.array(end_s),

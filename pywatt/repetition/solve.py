@@ -1,9 +1,9 @@
-"""From a sensor's readings of blocks of equal calls to the energy of one call: pure mathematics.
+"""Solve a sensor's readings of blocks of equal calls for the energy of one call.
 
 A reading is the mean power of an interval. While a block runs, that is the idle power and, for each
 call in the interval, the energy of a call above idle. So every reading is one linear equation, and
-those whose interval lies wholly inside a block are good to the sensor's resolution. The others are
-worth as much as the instants are known at which their intervals begin and end.
+those whose interval lies wholly inside a block are accurate to the sensor's resolution. The others
+are as good as the times at which their intervals begin and end are known.
 """
 
 from __future__ import annotations
@@ -22,27 +22,26 @@ FloatArray = npt.NDArray[np.float64]
 # No sensor is better than this share of its reading.
 LEAST_NOISE = 2e-4
 
-# Weights depend on the powers at the edges of the intervals, which come out of the fit.
+# Weights depend on the powers at the edges of the intervals, which the fit determines.
 ITERATIONS = 3
 
-# What is assumed may be off by so many times itself: enough to solve, too little to pull.
+# Deviation of the prior, as a multiple of its value: too wide to bias the fit.
 VAGUENESS = 30.0
 
-# A block's energy counts where the readings tell it better than this share of what was assumed.
-TOLD_SHARE = 0.25
+# A block's energy counts if its deviation is below this share of the prior's value.
+RESOLVED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockEnergies:
-    """Energy of one call above idle in each block, in J, shape (blocks,); NaN where not told.
+    """Energy of one call above idle in each block, in J, shape (blocks,); NaN if not resolved.
 
     Attributes:
         call_j: the energy.
         call_j_std: one standard deviation by the readings' own noise.
         idle_w: power while nothing runs.
         idle_w_std: one standard deviation of it.
-        per_idle_s: by how many J `call_j` were more for each W that idle power were more: all
-            blocks have an error of it in common.
+        per_idle_s: change of `call_j` per W of idle power, whose error all blocks have in common.
     """
 
     call_j: FloatArray
@@ -65,7 +64,7 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
     if mean_w <= 0.0:
         return None
     call_s = np.array([block.call_s for block in blocks])
-    # Before anything is known: any block may have twice the mean power or none, idle likewise.
+    # The prior: any block may have twice the mean power or none, idle likewise.
     assumed = np.append(mean_w * call_s, mean_w)
     found, power_w = assumed / 2, np.full(len(blocks) + 1, mean_w / 2)
     least_w = [max(system.noise_w, LEAST_NOISE * mean_w) for system in systems]
@@ -83,12 +82,12 @@ def solve(readings: Sequence[Readings], blocks: Sequence[Block]) -> BlockEnergie
         for k, system in enumerate(systems):
             noise[k] = system.noise_from(found, covariance, power_w, noise[k], least_w[k])
     std = np.sqrt(np.diag(covariance))
-    told = std < TOLD_SHARE * assumed
-    if not told[-1]:
+    resolved = std < RESOLVED_SHARE * assumed
+    if not resolved[-1]:
         return None
     return BlockEnergies(
-        np.where(told, found, np.nan)[:-1],
-        np.where(told, std, np.nan)[:-1],
+        np.where(resolved, found, np.nan)[:-1],
+        np.where(resolved, std, np.nan)[:-1],
         float(found[-1]),
         float(std[-1]),
         covariance[:-1, -1] / covariance[-1, -1],

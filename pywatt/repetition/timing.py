@@ -1,4 +1,4 @@
-"""Calling something over and over, and when how many of the calls were done."""
+"""Call something over and over, and mark how many calls were done when."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pywatt import _core
 
 FloatArray = npt.NDArray[np.float64]
 
-# Marks are set about so often: often enough to follow a host that is busy with other things.
+# Time between marks: short enough to follow a host that is busy with other things.
 MARK_EVERY_S = 2e-4
 
-# One call's time is found from calls that last so long together.
+# One call is timed over calls that last this long together.
 TIMING_S = 0.005
 
 MAX_CALLS = 1_000_000
 
-# Calls that took so much longer than the quick ones have waited: the host was busy with other work.
+# Calls that took this much longer than the quick ones waited: the host was busy with other work.
 WAITED = 1.3
 
 
@@ -27,10 +27,10 @@ class NotRepeatable(Exception):  # noqa: N818  (an outcome that is handled, not 
     """A call that cannot be repeated; the message says why."""
 
 
-def on_host(
+def calls_on_host(
     call: Callable[[], object], duration_s: float, clock: _core.Clock
 ) -> tuple[FloatArray, FloatArray]:
-    """Call until the time has passed, looking at the clock now and then.
+    """Call until the time has passed, reading the clock now and then.
 
     Returns:
         Marks as those of a `Block`: moments, and the calls done at each.
@@ -63,7 +63,7 @@ def time_on_device(
     clock: _core.Clock,
     synchronize: Callable[[], None],
 ) -> float:
-    """Find the time of one call from calls that last so long together."""
+    """Return the time of one call, over calls that last at least `least_s` together."""
     calls = 1
     while True:
         synchronize()
@@ -80,7 +80,7 @@ def calls_on_device(
     clock: _core.Clock,
     synchronize: Callable[[], None],
 ) -> tuple[FloatArray, FloatArray]:
-    """Give an idle device so many calls, and wait for it.
+    """Launch this many calls on an idle device, and wait for it.
 
     Returns:
         Two marks as those of a `Block`.

@@ -1,4 +1,4 @@
-"""Catching a module's own call, and repeating it so that nothing shows afterwards."""
+"""Intercept a module's call and repeat it without side effects."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ from pywatt.repetition.timing import (
     TIMING_S,
     NotRepeatable,
     calls_on_device,
-    on_host,
+    calls_on_host,
     time_on_device,
 )
 from pywatt.support.signals import uninterrupted
 
 FloatArray = npt.NDArray[np.float64]
-Seen = Callable[[tuple[Any, ...], dict[str, Any]], None]
+OnCall = Callable[[tuple[Any, ...], dict[str, Any]], None]
 
 
-class Enough(BaseException):
-    """Ends a pass once what it was made for is done; no model catches it by mistake."""
+class EndPass(BaseException):
+    """Ends a pass that has served its purpose. Not an `Exception`, which a model might catch."""
 
 
 def end_pass(thread: int) -> None:
-    """End a pass that runs in a thread; one of the model's own would only lose its result."""
+    """End the pass that runs in `thread`; do nothing in a thread that the model started."""
     if threading.get_ident() == thread:
-        raise Enough
+        raise EndPass
 
 
 class Intercept:
-    """Sees the calls of a module with their arguments, before they run.
+    """Calls a function with the arguments of each call of a module, before the call runs.
 
-    It stands in for what is called in the instance's own dictionary, so that no torch hook changes
-    the path that a fused module takes.
+    It replaces the callable in the instance's own dictionary, since a torch hook would change the
+    path that a fused module takes.
     """
 
-    def __init__(self, entry: ModuleEntry, seen: Seen) -> None:
-        self._module, self._home = entry.module, entry.module.__dict__
+    def __init__(self, entry: ModuleEntry, on_call: OnCall) -> None:
+        self._module, self._instance_dict = entry.module, entry.module.__dict__
         self._attribute = entry.timed_at or "forward"
-        self._seen = seen
+        self._on_call = on_call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Show the arguments, and call the module itself."""
-        self._seen(args, kwargs)
+        """Call `on_call` with the arguments, then the module."""
+        self._on_call(args, kwargs)
         return self._inner(*args, **kwargs)
 
     def __enter__(self) -> Intercept:
-        # Only now: two may see the calls of one module, and the inner one is then called too.
+        # Looked up only now: two may intercept one module, and the inner one must be called too.
         self._inner = getattr(self._module, self._attribute)
-        self._inner_is_own = self._attribute in self._home
-        self._home[self._attribute] = self
+        self._inner_is_own = self._attribute in self._instance_dict
+        self._instance_dict[self._attribute] = self
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._inner_is_own:
-            self._home[self._attribute] = self._inner
+            self._instance_dict[self._attribute] = self._inner
         else:
-            del self._home[self._attribute]
+            del self._instance_dict[self._attribute]
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the module itself."""
+        """Call the module."""
         return self._inner(*args, **kwargs)
 
 
 @contextmanager
 def intercepted(intercepts: Iterable[Intercept]) -> Iterator[None]:
-    """Let them all see calls inside the block; none is left behind, at Ctrl-C neither."""
+    """Attach intercepts inside the block; all are removed after it, even on Ctrl-C."""
     with ExitStack() as attached:
         with uninterrupted():
             for intercept in intercepts:
@@ -90,21 +90,21 @@ def intercepted(intercepts: Iterable[Intercept]) -> Iterator[None]:
 
 
 class Repeater:
-    """Repeats one call of a module, with its arguments copied and its state put back.
+    """Repeats one call of a module on copies of its arguments, and restores its state.
 
     Args:
         module: the module.
-        run: calls it.
-        args: what it was called with.
-        kwargs: what it was called with by name.
-        device: where it works.
+        run: calls the module with args and kwargs.
+        args: positional arguments of the call.
+        kwargs: keyword arguments of the call.
+        device: device of the module.
         clock: the host's clock.
 
     Raises:
-        NotRepeatable: the call failed when it was made again, or changed what cannot be put back.
+        NotRepeatable: the repeated call failed, or changed what cannot be restored.
     """
 
-    # Whether autograd keeps, during a call, what backward needs.
+    # Whether autograd records the call for backward.
     records_gradients = False
 
     def __init__(
@@ -120,18 +120,18 @@ class Repeater:
         self._args, self._kwargs = args, kwargs
 
     def _copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments that the module may write into."""
+        """Return copies of the arguments, which the module may write into."""
         copies: dict[int, torch.Tensor] = {}
         return copy_tensors(self._args, copies), copy_tensors(self._kwargs, copies)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """What is repeated."""
+        """Make the call that is repeated."""
         self._run(args, kwargs)
 
     def block(
-        self, work: int, duration_s: float, ready: Callable[[], None] = lambda: None
+        self, kind: int, duration_s: float, ready: Callable[[], None] = lambda: None
     ) -> Block:
-        """Call it back to back for about `duration_s`, after `ready`, before which it is tried."""
+        """Try the call, call `ready`, then repeat the call for about `duration_s`."""
         state = State(self._module, self._args, self._kwargs)
         args, kwargs = self._copies()
         versions = [(p, p._version) for p in self._module.parameters() if not p.is_inference()]
@@ -155,14 +155,14 @@ class Repeater:
                 state.restore_tensors()
         if any(parameter._version != version for parameter, version in versions):
             raise NotRepeatable("its call writes into its parameters")
-        return Block(work, mark_s, done)
+        return Block(kind, mark_s, done)
 
     def _repeat(
         self, call: Callable[[], None], duration_s: float, ready: Callable[[], None]
     ) -> tuple[FloatArray, FloatArray]:
         if not self._device.startswith("cuda"):
             ready()
-            return on_host(call, duration_s, self._clock)
+            return calls_on_host(call, duration_s, self._clock)
         least_s = min(duration_s, TIMING_S)
         call_s = time_on_device(call, least_s, self._clock, self._synchronize)
         ready()

@@ -1,4 +1,4 @@
-"""What replay tells of the paths of a real run, and what is guessed where it tells nothing."""
+"""Estimate the energy of a run's call paths from replay, and guess what was not replayed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pywatt.attribution.result import PathTimes, WindowEnergy
+from pywatt.attribution.result import PathTimes
+from pywatt.metering.energies import WindowEnergy
 from pywatt.spans.columns import CallPaths
 
 FloatArray = npt.NDArray[np.float64]
 
-# How far caches, clocks and gaps make a real pass differ from replay, one standard deviation.
+# By how much caches, clocks and gaps make a real pass differ from replay, one standard deviation.
 REPLAY_STD = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NameEnergies:
-    """What replay tells of each name: energy above idle of one call, its children's included.
+class NameEstimate:
+    """Energy above idle of one call of each name, children included, by replay.
 
     Attributes:
         call_j: the energy, shape (names,); NaN where it was not replayed.
         call_j_std: one standard deviation, shape (names,).
-        idle_w: power while nothing runs.
+        idle_w: idle power.
         idle_w_std: one standard deviation of it.
-        drift_std: standard deviation of the slow drift that all names had in common in replay, as a
-            share of their energy: the run may have been at any point of it.
+        drift_std: standard deviation of the slow drift common to all names in replay, as a share of
+            their energy: the run may have been at any point of it.
     """
 
     call_j: FloatArray
@@ -35,8 +36,8 @@ class NameEnergies:
     idle_w_std: float
     drift_std: float = 0.0
 
-    def padded(self, names: int) -> NameEnergies:
-        """The same with names that were never replayed added, up to so many."""
+    def padded(self, names: int) -> NameEstimate:
+        """Return it for `names` names; those added were never replayed."""
         unknown = np.full(names - len(self.call_j), np.nan)
         return replace(
             self,
@@ -46,26 +47,26 @@ class NameEnergies:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
-    """What replay tells of a run's paths, and what is guessed where it tells nothing.
+class PathEstimate:
+    """Energy of each path of a run by replay, or guessed if it was not replayed.
 
-    Each path has the idle power for its own time, and above it the energy of replay. What was not
-    replayed has an unknown power: of leaves the mean, of the time that containers spend themselves
-    anything up to it. Of shape (paths,) where nothing else is said.
+    Each path has idle power for its own time, plus the energy of replay. The power of what was not
+    replayed is unknown: for leaves the guess is the mean, for containers' own time anything up to
+    it. Arrays have shape (paths,).
 
     Attributes:
-        known: which paths replay tells.
+        known: whether replay measured each path.
         own_j: energy of each path's own work.
-        own_var: variance of what replay tells of it.
-        guess_std_j: standard deviation where it is guessed; the same way round for all.
-        idle_j: what idle power takes of it.
-        idle_w_std: one standard deviation of the idle power, a number.
-        self_s: time in which each path worked itself.
-        sum_var: what each path adds to the variance of what replay tells in all.
-        outside_s: time in which none worked, a number.
-        outside_j: energy of that time, a number.
-        outside_var: variance of it, a number.
-        drift_std: as in `NameEnergies`.
+        own_var: its variance where replay measured it.
+        guess_std_j: its standard deviation where it is guessed; errors of guesses are correlated.
+        idle_j: the idle energy in it.
+        idle_w_std: one standard deviation of the idle power, a scalar.
+        self_s: each path's own time.
+        sum_var: contribution of each path to the variance of the sum of all replayed paths.
+        outside_s: time in which no path ran, a scalar.
+        outside_j: energy of that time, a scalar.
+        outside_var: its variance, a scalar.
+        drift_std: as in `NameEstimate`.
     """
 
     known: npt.NDArray[np.bool_]
@@ -84,14 +85,14 @@ class Told:
     @classmethod
     def of(
         cls,
-        names: NameEnergies,
+        names: NameEstimate,
         paths: CallPaths,
         times: PathTimes,
         duration_s: float,
         total: WindowEnergy,
-    ) -> Told:
-        """Charge the paths of a run with the energies of their names."""
-        # The run cannot have idled at more than it took.
+    ) -> PathEstimate:
+        """Estimate the paths of a run from the energies of their names."""
+        # Idle power cannot exceed the mean power of the run.
         idle_w = min(names.idle_w, total.energy_j / duration_s)
         self_s = times.self_time_s
         outside_s = max(0.0, duration_s - float(np.sum(self_s)))
@@ -116,29 +117,28 @@ class Told:
 
     @property
     def replayed_j(self) -> float:
-        """Energy of all that replay tells."""
+        """Energy of all replayed paths."""
         return float(np.sum(self.own_j[self.known]))
 
     @property
-    def apart_std(self) -> float:
-        """How far replay and a run may be apart, as a share."""
+    def mismatch_std(self) -> float:
+        """Standard deviation of the difference between replay and a run, as a share."""
         return float(np.hypot(REPLAY_STD, self.drift_std))
 
 
 def own_dynamic(
-    names: NameEnergies, paths: CallPaths, times: PathTimes, mean_w: float
+    names: NameEstimate, paths: CallPaths, times: PathTimes, mean_w: float
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """Energy above idle of each path's own work, its variance, and where it is known.
+    """Return the energy above idle of each path's own work, its variance, and where it is known.
 
-    A container's own work is what is left of it when its children's is taken away. Where one of
-    these is a container that was not replayed, what that spends itself is guessed from the mean
-    power above idle.
+    A container's own work is its energy less that of its children. If one of these is a container
+    that was not replayed, the child's own energy is guessed from the mean power above idle.
     """
     leaf = _leaves(paths)
     guess_w, guess_std_w = _guesses(paths, mean_w)
     guess_j, guess_std_j = guess_w * times.self_time_s, guess_std_w * times.self_time_s
     inclusive_j = names.call_j[paths.name] * times.calls
-    # A name's calls err the same way round.
+    # Errors of one name's calls are fully correlated.
     inclusive_var = (names.call_j_std[paths.name] * times.calls) ** 2
     own_j, own_var = inclusive_j.copy(), inclusive_var.copy()
     below_j, below_var = np.zeros(len(paths)), np.zeros(len(paths))
@@ -156,23 +156,23 @@ def own_dynamic(
             below_j[paths.parent[path]] += inclusive_j[path] if measured else guessed_j
             below_var[paths.parent[path]] += inclusive_var[path] if measured else guessed_var
             if not measured and times.calls[path] > 0 and leaf[path]:
-                # A leaf that is not known: neither is what is left of its containers.
+                # An unknown leaf: its containers' own energy is unknown too.
                 below_j[paths.parent[path]] = np.nan
     known = np.isfinite(own_j) & (times.calls > 0)
     return np.where(known, own_j, 0.0), np.where(known, own_var, 0.0), known
 
 
 def _leaves(paths: CallPaths) -> npt.NDArray[np.bool_]:
-    """Paths in which nothing else was called."""
+    """Return which paths called nothing else."""
     leaf = np.ones(len(paths), dtype=bool)
     leaf[paths.parent[paths.parent >= 0]] = False
     return leaf
 
 
 def _guesses(paths: CallPaths, mean_w: float) -> tuple[FloatArray, FloatArray]:
-    """Power above idle of each path's own work, and its deviation, where it was not replayed.
+    """Guess the power above idle of each path's own work, and its deviation, without replay.
 
-    A power that may lie anywhere between nothing and twice the mean; of a container less likely
+    It may lie anywhere between zero and twice the mean; that of a container is less likely to be
     above the mean, since it may only wait.
     """
     leaf = _leaves(paths)
@@ -182,8 +182,8 @@ def _guesses(paths: CallPaths, mean_w: float) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _sum_var(names: NameEnergies, paths: CallPaths, times: PathTimes) -> FloatArray:
-    """What each path adds to the variance of the sum: nothing if inside one that was replayed."""
+def _sum_var(names: NameEstimate, paths: CallPaths, times: PathTimes) -> FloatArray:
+    """Return each path's share of the sum's variance: zero inside a path that was replayed."""
     replayed = np.isfinite(names.call_j[paths.name]) & (times.calls > 0)
     inside = np.zeros(len(paths), dtype=bool)
     for path, above in enumerate(paths.parent):

@@ -1,7 +1,7 @@
-"""Which calls do the same work, so that one measurement serves them all.
+"""Identify calls that do the same work, so that one measurement serves them all.
 
-Two calls are equal if their modules are of the same type, configuration and parameter shapes, and
-their arguments of the same shapes, types and layouts. The values in the tensors may differ.
+Two calls are equal if their modules have the same type, configuration and parameter shapes, and
+their arguments the same shapes, types and layouts. The values in the tensors may differ.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from torch import nn
 
 from pywatt.replay.calls import Intercept
 
-# Where a module stands in its stack, by transformers' convention: it changes no work by itself.
-PLACES = frozenset({"layer_idx", "layer_id", "layer_index", "block_idx"})
+# A module's position in its stack, as transformers names it: it does not change the work.
+INDEX_NAMES = frozenset({"layer_idx", "layer_id", "layer_index", "block_idx"})
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, enum.Enum)
 
-# Deeper arguments are taken to be unlike any other.
+# Arguments nested deeper are equal to no other.
 MAX_DEPTH = 6
 
 
-class _Same:
-    """Stands for an object in a key, and keeps it: what is made later must not have its id."""
+class _ById:
+    """Represents an object in a key and keeps it alive, so that no later object gets its id."""
 
-    __slots__ = ("_what",)
+    __slots__ = ("_item",)
 
-    def __init__(self, what: Any) -> None:
-        self._what = what
+    def __init__(self, item: Any) -> None:
+        self._item = item
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._what is other._what
+        return isinstance(other, _ById) and self._item is other._item
 
     def __hash__(self) -> int:
-        return id(self._what)
+        return id(self._item)
 
 
-def work_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
-    """What a call does, as a key: equal keys do the same work."""
+def call_key(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+    """Return a key for a call; calls with equal keys do the same work."""
     return configuration(module), signature(args), signature(dict(kwargs))
 
 
 def configuration(module: nn.Module) -> Hashable:
-    """What makes a module work as it does, apart from the values in its tensors."""
+    """Return what determines a module's work, apart from the values in its tensors."""
     return tuple((name, _own_configuration(part)) for name, part in module.named_modules())
 
 
 def _own_configuration(module: nn.Module) -> Hashable:
     tensors = [*module._parameters.items(), *module._buffers.items()]
     attributes = {
-        name: found
-        for name, found in module.__dict__.items()
-        if name not in PLACES and not name.startswith("_") and not isinstance(found, Intercept)
+        name: value
+        for name, value in module.__dict__.items()
+        if name not in INDEX_NAMES and not name.startswith("_") and not isinstance(value, Intercept)
     }
     return (
         type(module),
@@ -65,7 +65,7 @@ def _own_configuration(module: nn.Module) -> Hashable:
 
 
 def signature(argument: Any, depth: int = 0) -> Hashable:
-    """Shapes, types and layouts of the tensors in an argument, and whatever else is in it."""
+    """Return shapes, types and layouts of the tensors in an argument, and its other contents."""
     if isinstance(argument, torch.Tensor):
         return _tensor_signature(argument)
     if isinstance(argument, PLAIN):
@@ -79,12 +79,12 @@ def signature(argument: Any, depth: int = 0) -> Hashable:
             )
         if not callable(argument) and hasattr(argument, "__dict__"):
             return type(argument), signature(vars(argument), depth + 1)
-    # The same object does the same; what another would do is not known.
-    return type(argument), _Same(argument)
+    # The same object does the same work; others may not.
+    return type(argument), _ById(argument)
 
 
 def _tensor_signature(tensor: torch.Tensor) -> Hashable:
     if nn.parameter.is_lazy(tensor):
-        return type(tensor), _Same(tensor)
+        return type(tensor), _ById(tensor)
     strides = tensor.stride() if tensor.layout == torch.strided else None
     return type(tensor), tuple(tensor.shape), tensor.dtype, tensor.device, tensor.layout, strides

@@ -10,12 +10,12 @@ from types import TracebackType
 from pywatt import _core
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.sampling.trace import Quality, Trace
-from pywatt.sensors.discovery import OpenSensor, SensorInfo
+from pywatt.sensors.info import OpenSensor, SensorInfo
 
 DEFAULT_RATE_HZ = 1000.0
 
-# How long a sensor whose update period is not known is watched after a window: NVML's counters move
-# every 100 ms at the latest, and two moves after the window tell the power at its end.
+# How long a sensor with an unknown update period is read after a window: NVML's counters update
+# every 100 ms at the latest, and two updates after the window give the power at its end.
 UNKNOWN_PERIOD_SETTLE_S = 0.25
 
 
@@ -25,7 +25,7 @@ class Monitor:
     The traces can be read at any time, also while it runs.
 
     Args:
-        sensors: what to read; may be empty, then there are no traces.
+        sensors: what to read; without any there are no traces.
         rate_hz: readings a second, 1 to 10,000.
         clock: a `ScriptedClock` for tests; default: the monotonic clock.
 
@@ -57,7 +57,7 @@ class Monitor:
         self._last_reading_s = -math.inf  # set by stop_after
 
     def __enter__(self) -> Monitor:
-        """Start sampling; returns when every sensor has been read once."""
+        """Start sampling; return when every sensor has been read once."""
         if self._sampler is not None:
             self._sampler.start()
         return self
@@ -72,26 +72,26 @@ class Monitor:
         self.stop()
 
     def stop(self) -> None:
-        """Take one last reading and stop, within 2 s whatever a driver does."""
+        """Take one last reading and stop, within 2 s even if a driver hangs."""
         if self._sampler is not None:
             self._sampler.stop()
 
     @property
     def settle_s(self) -> float:
-        """How long after a window the slowest sensor must be watched to know the window's end."""
+        """How long after a window the slowest sensor must be read to know the window's end."""
         periods_s = [info.update_period_s for info in self._infos.values()]
         waits_s = [UNKNOWN_PERIOD_SETTLE_S if p is None else 2.5 * p for p in periods_s]
         return max(waits_s, default=0.0)
 
     def idle(self, duration_s: float) -> None:
-        """Let time pass, a `ScriptedClock`'s too, while sensors are read and nothing else runs."""
+        """Wait while sensors are read and nothing else runs; advance a `ScriptedClock`."""
         if isinstance(self.clock, _core.ScriptedClock):
             self.clock.advance(duration_s)
         else:
             time.sleep(duration_s)
 
     def stop_after(self, end_s: float) -> None:
-        """Let the thread end by itself once it has seen what it must after `end_s`."""
+        """Let the thread end by itself once it has read long enough after `end_s`."""
         if self._sampler is not None:
             if self.settle_s > 0.0:
                 self._last_reading_s = end_s + self.settle_s
@@ -100,9 +100,9 @@ class Monitor:
                 self._sampler.stop()
 
     def wait(self) -> None:
-        """Wait for the end that `stop_after` has set, at most 2 s longer whatever a driver does.
+        """Wait for the end set by `stop_after`, at most 2 s longer even if a driver hangs.
 
-        A `ScriptedClock` is moved there.
+        A `ScriptedClock` is advanced to it.
         """
         if self._sampler is None:
             return
@@ -111,17 +111,17 @@ class Monitor:
         else:
             while self._sampler.running() and self.clock.now_s() < self._last_reading_s:
                 self.idle(0.005)
-        # The thread ends by itself; this takes it back, or gives it up where a driver holds it.
+        # The thread ends by itself; this joins it, or abandons it if a driver hangs.
         self._sampler.stop()
 
     @property
     def has_settled(self) -> bool:
-        """Whether the end that `stop_after` has set is over, so that `wait` has nothing to do."""
+        """Return whether the end set by `stop_after` is over, so that `wait` returns at once."""
         return self.clock.now_s() >= self._last_reading_s
 
     @property
     def running(self) -> bool:
-        """Whether sensors are being read."""
+        """Return whether sensors are being read."""
         return self._sampler is not None and self._sampler.running()
 
     def read(self) -> tuple[dict[str, Trace], tuple[str, ...]]:

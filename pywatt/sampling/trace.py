@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pywatt import _core
 from pywatt.errors import ArgumentError
-from pywatt.sensors.discovery import SensorInfo
+from pywatt.sensors.info import SensorInfo
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _NOT_GIVEN: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How well a trace was taken.
+    """How well a trace was sampled.
 
     Attributes:
         asked_rate_hz: readings a second that were asked for.
@@ -42,17 +42,17 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """Readings of one sensor channel in order, as a curve of energy that can be integrated.
+    """Readings of one sensor channel in order, as an energy curve that can be integrated.
 
     Give `time_s` with `power_w` (energy by the trapezoid rule) or with `energy_j` (a counter). The
-    arrays are read-only, and not copied where they are float64 already: do not change yours later.
+    arrays are read-only, and not copied if they are float64 already: do not change yours later.
 
     Attributes:
-        time_s: times of the knots in seconds of the monotonic clock, growing, shape (n,).
-        power_w: power at the knots in W, linear between them, shape (n,); None for a counter,
-            whose power is constant between knots.
-        energy_j: energy from the first knot to each knot in J, shape (n,). A counter that is given
-            may begin anywhere.
+        time_s: times of the points in seconds of the monotonic clock, increasing, shape (n,).
+        power_w: power at the points in W, linear between them, shape (n,); None for a counter,
+            whose power is constant between points.
+        energy_j: energy from the first point to each point in J, shape (n,). A given counter may
+            start at any value.
         sensor: what was read.
         quality: how well; None for a trace that was not taken by the sampler.
         ended: why readings ended before the sampler was stopped; None if they did not.
@@ -62,8 +62,8 @@ class Trace:
         run_value: the values, in W or (counters) J as the meter showed them, shape (m,).
 
     Raises:
-        ArgumentError: times that do not grow, a counter that falls, arrays of unequal length, or
-            values that are not finite numbers.
+        ArgumentError: times that do not increase, a counter that falls, arrays of unequal length,
+            or values that are not finite numbers.
     """
 
     time_s: FloatArray
@@ -79,7 +79,7 @@ class Trace:
     def __post_init__(self) -> None:
         time_s = self._set_column("time_s", self.time_s)
         if np.any(np.diff(time_s) <= 0):
-            raise ArgumentError("time_s must grow: sort the readings, and drop repeated times")
+            raise ArgumentError("time_s must increase: sort the readings, drop repeated times")
         if self.power_w is None and self.energy_j is None:
             raise ArgumentError("a trace needs power_w (watts) or energy_j (a counter's joules)")
         kind = "counter" if self.power_w is None else "power"
@@ -100,7 +100,7 @@ class Trace:
         self._set_runs(value)
 
     def _set_runs(self, value: FloatArray) -> None:
-        """Take the runs that were given, else find them in the values at the knots."""
+        """Take the given runs, else find them in the values at the points."""
         given = (self.run_first_s, self.run_last_s, self.run_value)
         if all(column is None for column in given):
             begins = np.flatnonzero(np.concatenate(([True], np.diff(value) != 0)))
@@ -151,25 +151,25 @@ class Trace:
 
     @property
     def changed_s(self) -> FloatArray:
-        """When each new value was first seen, shape (m - 1,)."""
+        """When each new value was first read, shape (m - 1,)."""
         return self.run_first_s[1:]
 
     def covers(self, start_s: float, end_s: float) -> bool:
-        """Tell whether the window lies between the first and the last reading."""
+        """Return whether the window lies between the first and the last reading."""
         return self.start_s <= start_s and end_s <= self.end_s
 
     def integrate(self, start_s: npt.ArrayLike, end_s: npt.ArrayLike) -> FloatArray:
-        """Energy of each window [start_s[i], end_s[i]] in J, both edges interpolated.
+        """Return the energy of each window [start_s[i], end_s[i]] in J, both edges interpolated.
 
         Args:
-            start_s: beginnings, any shape; seconds of the clock of `time_s`.
+            start_s: starts, of any shape; seconds of the clock of `time_s`.
             end_s: ends, of the same shape.
 
         Returns:
             Energies in the shape of `start_s`.
 
         Raises:
-            CoverageError: a window reaches beyond the first or the last reading.
+            CoverageError: a window extends beyond the first or the last reading.
             ArgumentError: an end before its start, NaN, or unequal shapes.
         """
         return _core.integrate(
@@ -181,7 +181,7 @@ class Trace:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; nothing is rounded."""
+        """Return plain JSON types, not rounded."""
         return {
             "sensor": self.sensor.to_dict(),
             "time_s": self.time_s.tolist(),

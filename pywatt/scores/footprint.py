@@ -1,18 +1,19 @@
-"""What electricity means elsewhere, by factors that the caller gives: none is looked up or assumed.
+"""Emissions and cost of electricity, by the caller's factors: none is looked up or assumed.
 
-`pue`, power usage effectiveness, is what the building draws over what its computers draw: 1 for a
-machine under a desk. It has no default, since forgetting it is a hidden choice too.
+`pue`, power usage effectiveness, is the power of the building over that of its computers: 1 for a
+machine under a desk. It has no default, since any default would be a hidden assumption.
 """
 
 import math
 from dataclasses import dataclass
 
 from pywatt.errors import ArgumentError
-from pywatt.profiling.result import JOULES_PER_KWH
+
+JOULES_PER_KWH = 3.6e6
 
 
 def emissions(energy_j: float, *, kg_per_kwh: float, pue: float) -> float:
-    """Kilograms of CO2 equivalent of an energy.
+    """Return the emissions of an energy in kg of CO2 equivalent.
 
     Args:
         energy_j: J, 0 or more.
@@ -26,7 +27,7 @@ def emissions(energy_j: float, *, kg_per_kwh: float, pue: float) -> float:
 
 
 def cost(energy_j: float, *, price_per_kwh: float, pue: float) -> float:
-    """Price of an energy, in the currency of `price_per_kwh`.
+    """Return the cost of an energy, in the currency of `price_per_kwh`.
 
     Args:
         energy_j: J, 0 or more.
@@ -41,7 +42,7 @@ def cost(energy_j: float, *, price_per_kwh: float, pue: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """What somebody says that a kWh means; None: not asked for.
+    """Emissions and price per kWh; None: not given.
 
     Attributes:
         pue: power usage effectiveness of the building, 1 or more.
@@ -61,13 +62,13 @@ class Factors:
         cost(0.0, price_per_kwh=self.price_per_kwh or 0.0, pue=self.pue)
 
     def emissions_kg(self, energy_j: float) -> float | None:
-        """`emissions` by these factors; None without `kg_per_kwh`."""
+        """Return `emissions` by these factors; None without `kg_per_kwh`."""
         if self.kg_per_kwh is None:
             return None
         return emissions(energy_j, kg_per_kwh=self.kg_per_kwh, pue=self.pue)
 
     def cost(self, energy_j: float) -> float | None:
-        """`cost` by these factors; None without `price_per_kwh`."""
+        """Return `cost` by these factors; None without `price_per_kwh`."""
         if self.price_per_kwh is None:
             return None
         return cost(energy_j, price_per_kwh=self.price_per_kwh, pue=self.pue)
@@ -75,7 +76,7 @@ class Factors:
 
 def _kwh(energy_j: float, pue: float) -> float:
     if not (math.isfinite(pue) and pue >= 1.0):
-        raise ArgumentError(f"pue must be 1 or more, not {pue}: 1 where nothing is cooled beside")
+        raise ArgumentError(f"pue must be 1 or more, not {pue}: give 1 if there is no cooling")
     return _factor("energy_j", energy_j) * pue / JOULES_PER_KWH
 
 

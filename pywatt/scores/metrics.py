@@ -1,4 +1,4 @@
-"""Scores that set accuracy against electricity: pure functions of plain numbers."""
+"""Scores of accuracy against electricity: pure functions of plain numbers."""
 
 import math
 
@@ -6,7 +6,7 @@ from pywatt.errors import ScoreDomainError
 
 
 def sam(accuracy: float, energy_kwh: float, *, alpha: float = 5.0, beta: float = 5.0) -> float:
-    """The Sustainable-Accuracy Metric, literally: beta * accuracy**alpha / log10(energy_kwh).
+    """Return the Sustainable-Accuracy Metric, beta * accuracy**alpha / log10(energy_kwh).
 
     Source: "Watt For What", arXiv 2310.06522, where version 1 calls it GreenQuotientIndex.
 
@@ -40,10 +40,10 @@ def penalized_score(
     alpha: float = 5.0,
     beta: float = 5.0,
 ) -> float:
-    """SAM without its pole: beta * accuracy**alpha / log10(10 + energy_j / reference_j).
+    """Return SAM without its pole, beta * accuracy**alpha / log10(10 + energy_j / reference_j).
 
-    Ours, after `sam`. It falls with energy and rises with accuracy everywhere; without energy it
-    is beta * accuracy**alpha. Compare scores only if they share reference_j, alpha and beta.
+    Pywatt's own variant of `sam`. It falls with energy and rises with accuracy everywhere; at 0 J
+    it is beta * accuracy**alpha. Compare scores only if they share reference_j, alpha and beta.
 
     Args:
         accuracy: a fraction in [0, 1], not percent.
@@ -75,7 +75,7 @@ def sapi(
     beta: float = 1 / 3,
     gamma: float = 1 / 6,
 ) -> float:
-    """SAPI: accuracy**alpha / (log10(mJ per sample)**beta * log10(parameters)**gamma).
+    """Return SAPI, accuracy**alpha / (log10(mJ per sample)**beta * log10(parameters)**gamma).
 
     Source: arXiv 2610.10324, as quoted by others. Whether its performance is a fraction or percent
     is not known here; that scales all scores alike and changes no ranking.
@@ -83,7 +83,7 @@ def sapi(
     Args:
         accuracy: a fraction in [0, 1], not percent.
         energy_j: J per sample; more than 1 mJ, where the formula has a pole.
-        parameters: how many the model has; more than 1, for the same reason.
+        parameters: number of parameters of the model; more than 1, for the same reason.
         alpha: how strongly high accuracy is rewarded, 0 or more.
         beta: how strongly energy is penalized, 0 or more.
         gamma: how strongly size is penalized, 0 or more.
@@ -113,14 +113,14 @@ def netscore(
     beta: float = 0.5,
     gamma: float = 0.5,
 ) -> float:
-    """NetScore: 20 * log10(percent**alpha / (millions of parameters**beta * G-MACs**gamma)).
+    """Return NetScore, 20 * log10(percent**alpha / (M parameters**beta * G-MACs**gamma)).
 
-    Source: Wong, "NetScore", arXiv 1806.05512, with the units in which it is commonly computed. It
-    knows no measured energy: multiply-accumulates stand in for it.
+    Source: Wong, "NetScore", arXiv 1806.05512, in the units in which it is commonly computed. It
+    uses multiply-accumulates in place of a measured energy.
 
     Args:
         accuracy: a fraction in (0, 1], not percent: the logarithm of 0 is not defined.
-        parameters: how many the model has; more than 0.
+        parameters: number of parameters of the model; more than 0.
         macs: multiply-accumulates for one sample; half as many as FLOPs. More than 0.
         alpha: how strongly high accuracy is rewarded, 0 or more.
         beta: how strongly size is penalized, 0 or more.

@@ -1,11 +1,11 @@
-"""The Pareto front of accuracy and energy: what nothing else beats at both."""
+"""The Pareto front of accuracy and energy: what nothing else beats in both."""
 
 import math
 from collections.abc import Sequence
 
 from pywatt.errors import ArgumentError
 
-# Both differences must be as many standard deviations; 2.3 % of chance differences are as large.
+# Both differences must be this many standard deviations; 2.3 % of chance differences are as large.
 REAL_Z = 2.0
 
 
@@ -17,19 +17,18 @@ def dominators(
     *,
     real_z: float = REAL_Z,
 ) -> list[tuple[int, ...]]:
-    """For each, the indices of those that are more accurate and take less, beyond the uncertainty.
+    """For each item, return the indices of those that dominate it beyond the uncertainty.
 
     Both differences must be at least `real_z` of their standard deviations, and one of them more
-    than that. Where standard deviations are 0 this is the usual rule: no worse at either, better at
-    one. Who dominates a dominator dominates too, since standard deviations add up no faster than
-    differences do.
+    than that. Where standard deviations are 0 this is the usual rule: no worse in either, better in
+    one. The relation is transitive, since standard deviations add up no faster than differences do.
 
     Args:
-        accuracies: of each, in any unit in which more is better.
-        energies_j: J, per sample or of equal tests.
+        accuracies: accuracy of each, in any unit in which more is better.
+        energies_j: energy of each in J, per sample or of equal tests.
         accuracy_stds: one standard deviation of each; None: exact.
         energy_stds_j: one standard deviation of each; None: exact.
-        real_z: standard deviations from which on a difference is real.
+        real_z: standard deviations from which a difference is significant.
 
     Raises:
         ArgumentError: for sequences of different lengths.
@@ -59,9 +58,9 @@ def pareto_front(
     *,
     real_z: float = REAL_Z,
 ) -> tuple[int, ...]:
-    """Indices of those that `dominators` finds no dominator for, from the least energy to the most.
+    """Return the indices of items without `dominators`, sorted by energy, least first.
 
-    With standard deviations it can hold more than the usual front: what may be better is on it.
+    With standard deviations the front can hold more items than without: all that may be on it.
     """
     found = dominators(accuracies, energies_j, accuracy_stds, energy_stds_j, real_z=real_z)
     front = [index for index, by in enumerate(found) if not by]

@@ -1,4 +1,4 @@
-"""The condition of devices around a run, which tells why figures of two runs may differ."""
+"""The state of devices before and after a run: why figures of two runs may differ."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Moment = Literal["start", "end"]
 MOVED_K = 5.0
 MOVED_CLOCK = 0.05
 
-# A driver that hangs must not hold up the run.
-PATIENCE_S = 1.0
+# A driver that hangs must not block the run.
+TIMEOUT_S = 1.0
 
 # NVML's name for a clock that is low because there was nothing to do.
 IDLE = "GpuIdle"
@@ -30,16 +30,16 @@ _NO_REASONS = ("None", "All", "UserDefinedClocks")
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """Condition of a device at one moment, just outside of the measured time.
+    """State of a device at one moment, just outside of the measured time.
 
-    What the device does not tell is None, or empty.
+    What the device does not report is None, or empty.
 
     Attributes:
         sensor: the sensor that reads its power, such as ``nvml:0``.
         moment: ``start`` or ``end`` of the run.
         temperature_c: temperature in degrees Celsius.
         sm_clock_hz: clock of its processors.
-        throttle_reasons: what keeps the clock down, by NVML's names, such as ``SwPowerCap``.
+        throttle_reasons: what limits the clock, by NVML's names, such as ``SwPowerCap``.
     """
 
     sensor: str
@@ -52,13 +52,13 @@ class DeviceState:
 def device_states(
     sensors: Iterable[str], moment: Moment
 ) -> tuple[tuple[DeviceState, ...], tuple[str, ...]]:
-    """Ask the devices behind some sensors for their condition; gives it, and notes on failures.
+    """Query the state of the devices behind sensors; return the states, and notes on failures.
 
     Takes a second at most, whatever a driver does, and raises nothing.
 
     Args:
-        sensors: names of sensors; those that are not NVML's tell nothing.
-        moment: what the states are marked with.
+        sensors: names of sensors; those that are not NVML's are skipped.
+        moment: recorded in the states.
     """
     names = [name for name in sensors if re.fullmatch(r"nvml:\d+", name)]
     if not names:
@@ -66,27 +66,27 @@ def device_states(
     states: list[DeviceState] = []
     failures: list[str] = []
 
-    def ask_all() -> None:
+    def query_all() -> None:
         from pywatt.sensors import nvml
 
         try:
             with nvml.session() as library:
-                states.extend(_ask(library, name, moment) for name in names)
+                states.extend(_query(library, name, moment) for name in names)
         except PywattError as error:
             failures.append(str(error))
 
-    thread = threading.Thread(target=ask_all, name="pywatt-device-state", daemon=True)
+    thread = threading.Thread(target=query_all, name="pywatt-device-state", daemon=True)
     thread.start()
-    thread.join(PATIENCE_S)
+    thread.join(TIMEOUT_S)
     if thread.is_alive():
-        failures = [f"the driver did not answer within {PATIENCE_S:.0f} s"]
-    notes = [f"the GPUs' condition at the {moment} of the run is not known: {f}" for f in failures]
-    # A thread that hangs now may go on later.
+        failures = [f"the driver did not answer within {TIMEOUT_S:.0f} s"]
+    notes = [f"the GPUs' state at the {moment} of the run is not known: {f}" for f in failures]
+    # A thread that hangs may still append to the list later.
     return tuple(states), tuple(notes)
 
 
-def moves(states: Sequence[DeviceState]) -> Iterator[str]:
-    """Say which devices were in another condition at the end than at the start, or were slowed."""
+def state_changes(states: Sequence[DeviceState]) -> Iterator[str]:
+    """Describe which devices changed between start and end, or were throttled."""
     at_start = {state.sensor: state for state in states if state.moment == "start"}
     at_end = {state.sensor: state for state in states if state.moment == "end"}
     for sensor, start in at_start.items():
@@ -96,12 +96,12 @@ def moves(states: Sequence[DeviceState]) -> Iterator[str]:
         changes = list(_changes(start, end))
         if changes:
             yield (
-                f"{sensor} was not steady during the run: its {' and its '.join(changes)}, and "
-                "its power with that: warm up for longer"
+                f"{sensor} was not steady during the run: its {' and its '.join(changes)}, which "
+                "changes its power; warm up for longer"
             )
         reasons = {*start.throttle_reasons, *end.throttle_reasons} - {IDLE}
         if reasons:
-            yield f"the clock of {sensor} was held down by {', '.join(sorted(reasons))}"
+            yield f"the clock of {sensor} was throttled by {', '.join(sorted(reasons))}"
 
 
 def _changes(start: DeviceState, end: DeviceState) -> Iterator[str]:
@@ -113,15 +113,15 @@ def _changes(start: DeviceState, end: DeviceState) -> Iterator[str]:
         yield f"SM clock went from {first_hz / 1e6:.0f} to {last_hz / 1e6:.0f} MHz"
 
 
-def _ask(library: ModuleType, sensor: str, moment: Moment) -> DeviceState:
-    from pywatt.sensors.nvml import ask
+def _query(library: ModuleType, sensor: str, moment: Moment) -> DeviceState:
+    from pywatt.sensors.nvml import query
 
     handle = library.nvmlDeviceGetHandleByIndex(int(sensor.partition(":")[2]))
-    temperature_c = ask(
+    temperature_c = query(
         library, library.nvmlDeviceGetTemperature, handle, library.NVML_TEMPERATURE_GPU
     )
-    clock_mhz = ask(library, library.nvmlDeviceGetClockInfo, handle, library.NVML_CLOCK_SM)
-    bits = ask(library, library.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    clock_mhz = query(library, library.nvmlDeviceGetClockInfo, handle, library.NVML_CLOCK_SM)
+    bits = query(library, library.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
     return DeviceState(
         sensor=sensor,
         moment=moment,

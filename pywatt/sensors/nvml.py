@@ -1,7 +1,7 @@
 """The NVIDIA GPUs of this machine, and which of them a CUDA or torch index means.
 
-NVML's numbering is not CUDA's, so everything here ends in a UUID or a PCI bus id. Readings are not
-taken here: the native sensor does that.
+NVML's numbering is not CUDA's, so GPUs are matched by UUID or PCI bus id. Readings are taken by the
+native sensor, not here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = [
     "NvmlDevice",
     "NvmlUnavailable",
     "VisibleDevice",
-    "ask",
     "device_of_torch",
     "devices",
     "devices_and_refusals",
+    "query",
     "session",
     "visible_devices",
 ]
@@ -45,12 +45,12 @@ _WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 
 
 class NvmlUnavailable(NvmlError):  # noqa: N818  (a state of the machine)
-    """There is no NVIDIA driver that can be asked."""
+    """There is no NVIDIA driver that can be queried."""
 
 
 @dataclass(frozen=True, slots=True)
 class NvmlDevice:
-    """One NVIDIA card, as its driver describes it."""
+    """One NVIDIA card, as described by its driver."""
 
     index: int  #: NVML's own, the number in "nvml:<index>"
     uuid: str  #: "GPU-..."
@@ -73,30 +73,30 @@ class VisibleDevice:
 
 
 def devices() -> tuple[NvmlDevice, ...]:
-    """All cards of this machine, in NVML's order.
+    """Return all cards of this machine, in NVML's order.
 
-    A card that cannot be asked (lost, or not permitted) is left out.
+    A card that cannot be queried (lost, or not permitted) is left out.
 
     Raises:
         NvmlUnavailable: no library or no driver.
-        NvmlError: there are cards, and none of them can be asked.
+        NvmlError: there are cards, and none of them can be queried.
     """
     found, refusals = devices_and_refusals()
     if refusals and not found:
-        told = "; ".join(f"GPU {index}: {reason}" for index, reason in refusals.items())
-        raise NvmlError(f"No NVIDIA GPU can be asked ({told}). {_REMEDY}")
+        reasons = "; ".join(f"GPU {index}: {reason}" for index, reason in refusals.items())
+        raise NvmlError(f"No NVIDIA GPU can be queried ({reasons}). {_REMEDY}")
     return found
 
 
 def devices_and_refusals() -> tuple[tuple[NvmlDevice, ...], dict[int, str]]:
-    """All cards that can be asked, in NVML's order, and by index why each other one cannot be.
+    """Return the cards that can be queried, in NVML's order, and by index why others cannot.
 
     Raises:
         NvmlUnavailable: no library or no driver.
-        NvmlError: the driver does not say how many cards there are.
+        NvmlError: the driver does not report the number of cards.
     """
     with session() as nvml:
-        driver = ask(nvml, nvml.nvmlSystemGetDriverVersion)
+        driver = query(nvml, nvml.nvmlSystemGetDriverVersion)
         found: list[NvmlDevice] = []
         refusals: dict[int, str] = {}
         for index in range(nvml.nvmlDeviceGetCount()):
@@ -107,21 +107,21 @@ def devices_and_refusals() -> tuple[tuple[NvmlDevice, ...], dict[int, str]]:
     return tuple(found), refusals
 
 
-_find_devices = devices  # where an argument has that name
+_find_devices = devices  # for functions with an argument of that name
 
 
 def visible_devices(
     environ: Mapping[str, str] = os.environ, devices: Sequence[NvmlDevice] | None = None
 ) -> tuple[VisibleDevice, ...]:
-    """What CUDA would enumerate, in its order, without asking CUDA.
+    """Return what CUDA would enumerate, in its order, without calling CUDA.
 
     Follows CUDA_VISIBLE_DEVICES (indices, UUIDs or unambiguous beginnings of them, MIG instances;
-    the first entry that means nothing ends the list, an entry given twice empties it) and
+    the first invalid entry ends the list, an entry given twice empties it) and
     CUDA_DEVICE_ORDER. Where a MIG instance is visible, CUDA enumerates only the first one.
 
     Args:
-        environ: the environment of the process that is meant.
-        devices: what NVML lists; asked for where it is None.
+        environ: the environment of the process.
+        devices: what NVML lists; queried if None.
 
     Raises:
         NvmlUnavailable: `devices` is None and there is no driver.
@@ -145,12 +145,12 @@ def device_of_torch(
     properties: Any | None = None,
     devices: Sequence[NvmlDevice] | None = None,
 ) -> tuple[str, str]:
-    """What to open for torch's "cuda:<index>" (a UUID or PCI bus id), and a caveat or "".
+    """Return what to open for torch's "cuda:<index>" (a UUID or PCI bus id), and a caveat or "".
 
     Args:
         index: torch's device index.
-        properties: torch.cuda.get_device_properties(index); asked for where it is None.
-        devices: what NVML lists; asked for where it is None.
+        properties: torch.cuda.get_device_properties(index); queried if None.
+        devices: what NVML lists; queried if None.
 
     Raises:
         NvmlUnavailable: there is no driver.
@@ -182,13 +182,13 @@ def device_of_torch(
 
 @contextmanager
 def session() -> Iterator[ModuleType]:
-    """Yields the module pynvml, initialized."""
+    """Yield the module pynvml, initialized."""
     import pynvml
 
     try:
         _preload()
         pynvml.nvmlInit()
-    except (OSError, UnicodeError, pynvml.NVMLError) as error:  # of a path that is no UTF-8
+    except (OSError, UnicodeError, pynvml.NVMLError) as error:  # a path that is not UTF-8
         given = os.environ.get(_LIBRARY_VARIABLE)
         library = f" ({_LIBRARY_VARIABLE} is {given!r})" if given else ""
         raise NvmlUnavailable(f"NVML{library} cannot be used: {error}. {_REMEDY}") from error
@@ -202,10 +202,10 @@ def session() -> Iterator[ModuleType]:
 
 
 def _preload() -> None:
-    """Loads the library that the native sensor would use.
+    """Load the library that the native sensor would use.
 
-    nvidia-ml-py opens "libnvidia-ml.so.1" by that name only; glibc then finds what is already
-    loaded under it.
+    nvidia-ml-py opens "libnvidia-ml.so.1" by that name only; glibc then finds the library already
+    loaded under that name.
     """
     path = os.environ.get(_LIBRARY_VARIABLE)
     if path:
@@ -218,8 +218,8 @@ def _preload() -> None:
             ctypes.CDLL(_WSL_LIBRARY)
 
 
-def ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
-    """None where the driver or the card does not say."""
+def query(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function`; return None if the driver or the card has no answer."""
     try:
         return function(*arguments)
     except nvml.NVMLError:
@@ -228,13 +228,13 @@ def ask(nvml: ModuleType, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _describe(nvml: ModuleType, index: int, driver: str | None) -> NvmlDevice:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    limit_mw = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    limit_mw = query(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     return NvmlDevice(
         index=index,
         uuid=nvml.nvmlDeviceGetUUID(handle),
         pci_bus_id=nvml.nvmlDeviceGetPciInfo(handle).busId,
         name=nvml.nvmlDeviceGetName(handle),
-        architecture=_architecture(nvml, ask(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
+        architecture=_architecture(nvml, query(nvml, nvml.nvmlDeviceGetArchitecture, handle)),
         power_limit_w=None if limit_mw is None else limit_mw / 1000,
         driver=driver,
         mig=tuple(_mig_uuids(nvml, handle)),
@@ -242,7 +242,7 @@ def _describe(nvml: ModuleType, index: int, driver: str | None) -> NvmlDevice:
 
 
 def _architecture(nvml: ModuleType, code: int | None) -> str | None:
-    """The name nvidia-ml-py has for the code, so that new ones need no release of ours."""
+    """Return nvidia-ml-py's name for the code, so that new ones need no release of pywatt."""
     prefix = "NVML_DEVICE_ARCH_"
     for key, value in vars(nvml).items():
         if key.startswith(prefix) and value == code and key != f"{prefix}UNKNOWN":
@@ -251,28 +251,28 @@ def _architecture(nvml: ModuleType, code: int | None) -> str | None:
 
 
 def _mig_uuids(nvml: ModuleType, handle: Any) -> Iterator[str]:
-    """Instances come and go, so that their indices may have gaps."""
-    for index in range(ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
-        uuid = None if instance is None else ask(nvml, nvml.nvmlDeviceGetUUID, instance)
+    """Yield UUIDs of MIG instances, which come and go, so that their indices may have gaps."""
+    for index in range(query(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = query(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        uuid = None if instance is None else query(nvml, nvml.nvmlDeviceGetUUID, instance)
         if uuid is not None:
             yield uuid
 
 
 def _pci_place(device: NvmlDevice) -> tuple[int, ...]:
-    """(domain, bus, device) of "00000000:01:00.0"; the function is 0 on every GPU."""
+    """Return (domain, bus, device) of "00000000:01:00.0"; the function is 0 on every GPU."""
     return tuple(int(part, 16) for part in device.pci_bus_id.partition(".")[0].split(":"))
 
 
 def _in_cuda_order(found: Sequence[NvmlDevice], environ: Mapping[str, str]) -> list[VisibleDevice]:
-    """FASTEST_FIRST, CUDA's default, is the order of bus ids among GPUs that are alike."""
+    """Sort as CUDA does; FASTEST_FIRST, its default, is by bus id among GPUs of one kind."""
     by_bus = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     certain = by_bus or len({device.name for device in found}) <= 1
     return [_visible(device, certain) for device in sorted(found, key=_pci_place)]
 
 
 def _visible(device: NvmlDevice, certain: bool = True) -> VisibleDevice:
-    """A card as CUDA shows it: one that is split up is shown as its first MIG instance."""
+    """Return a card as CUDA shows it: a split one as its first MIG instance."""
     caveats = ([MIG_NOTE] if device.mig else []) + ([] if certain else [_ORDER_NOTE])
     return VisibleDevice(
         device, mig=device.mig[0] if device.mig else None, certain=certain, note="; ".join(caveats)
@@ -292,14 +292,14 @@ def _choose(wanted: str, find: Callable[[str], VisibleDevice | None]) -> list[Vi
 
 
 def _by_index(entry: str, ordered: Sequence[VisibleDevice]) -> VisibleDevice | None:
-    """CUDA reads an index as strtoul does: "1gpu" is 1."""
+    """Find a device by index, which CUDA parses as strtoul does: "1gpu" is 1."""
     number = re.match(r"\s*([+-]?\d+)", entry)
     index = -1 if number is None else int(number[1])
     return ordered[index] if 0 <= index < len(ordered) else None
 
 
 def _by_uuid(entry: str, prefix: str, found: Sequence[NvmlDevice]) -> VisibleDevice | None:
-    """`prefix` is the first entry's: CUDA does not mix GPU and MIG entries in one list."""
+    """Find a device by UUID; all entries need the first one's `prefix`, as in CUDA."""
     if not entry.startswith(prefix):
         return None
     if entry.startswith("MIG-GPU-"):

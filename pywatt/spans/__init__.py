@@ -1,1 +1,1 @@
-"""."""
+"""Named intervals: spans of what ran, windows that users mark. Below: sampling."""

@@ -16,14 +16,14 @@ IntArray = npt.NDArray[np.int32]
 
 BLOCK_SPANS = 1 << 18
 
-# Times that were rounded differently may be apart by as much, and by what doubles hold of times
-# since 1970: that is no overlap.
+# Times rounded differently may differ by this much, and by the rounding of doubles for times since
+# 1970: that is no overlap.
 SAME_MOMENT_S = 1e-9
 ROUNDINGS = 4.0
 
-# Many tools tell microseconds, and a span's end by its start and duration: a span may seem to reach
-# so far out of its parent.
-OUT_OF_PARENT_S = 2e-6
+# Many tools write microseconds, and a span's end as its start and duration: a span may seem to
+# extend this far beyond its parent.
+BEYOND_PARENT_S = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Span:
 
     Attributes:
         name: what ran.
-        start_s: beginning, in seconds of the monotonic clock.
+        start_s: start, in seconds of the monotonic clock.
         end_s: end, in seconds of the same clock.
         parent: the span inside which it ran; None at the top.
     """
@@ -45,13 +45,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallPaths:
-    """The tree of calls that were seen: path i is name[i] called inside path parent[i].
+    """The tree of recorded calls: path i is name[i] called inside path parent[i].
 
     Attributes:
         name: index of the name, shape (paths,).
         parent: index of the parent's path, always smaller; -1 at the top; shape (paths,).
         nearest: index of the nearest path above that has spans in the same collection; differs from
-            `parent` where a part of the calls ran on another device; shape (paths,).
+            `parent` if some of the calls ran on another device; shape (paths,).
     """
 
     name: IntArray
@@ -60,10 +60,10 @@ class CallPaths:
 
     @classmethod
     def of(cls, name: IntArray, parent: IntArray, has_spans: npt.NDArray[np.bool_]) -> CallPaths:
-        """Make the tree of a collection in which only some paths have spans."""
+        """Build the tree of a collection in which only some paths have spans."""
         nearest = parent.copy()
         for path, above in enumerate(parent):
-            # Parents come before children, so what lies above is already settled.
+            # Parents come before children, so the paths above are already done.
             if above >= 0 and not has_spans[above]:
                 nearest[path] = nearest[above]
         return cls(name, parent, nearest)
@@ -72,10 +72,10 @@ class CallPaths:
         return len(self.name)
 
     def outermost(self) -> npt.NDArray[np.bool_]:
-        """Tell for each path whether no path above it has the same name (recursion)."""
+        """Return for each path whether no path above it has the same name (recursion)."""
         first = np.ones(len(self), dtype=bool)
         names = self.name.tolist()
-        # One list more: parent -1 finds the last, that of the top.
+        # One more list: parent -1 is the last, that of the top.
         children: list[list[int]] = [[] for _ in range(len(self) + 1)]
         for path, parent in enumerate(self.parent.tolist()):
             children[parent].append(path)
@@ -95,14 +95,14 @@ class CallPaths:
         return first
 
     def minus_children(self, inclusive: FloatArray) -> FloatArray:
-        """Subtract from each path's figure those of the spans inside it; shape (paths,)."""
+        """Subtract from each path's value those of the spans inside it; shape (paths,)."""
         own = inclusive.astype(np.float64, copy=True)
         nested = self.nearest >= 0
         np.subtract.at(own, self.nearest[nested], inclusive[nested])
         return own
 
     def plus_children(self, own: FloatArray) -> FloatArray:
-        """Add to each path's figure those of all paths below it; shape (paths,)."""
+        """Add to each path's value those of all paths below it; shape (paths,)."""
         inclusive = own.astype(np.float64, copy=True)
         for path in range(len(self) - 1, -1, -1):
             if self.parent[path] >= 0:
@@ -112,7 +112,7 @@ class CallPaths:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpanBlock:
-    """Columns of some spans, each of shape (n,): beginning, end, call path and thread."""
+    """Columns of some spans, each of shape (n,): start, end, call path and thread."""
 
     start_s: FloatArray
     end_s: FloatArray
@@ -121,12 +121,12 @@ class SpanBlock:
 
 
 class Spans:
-    """Many spans, read in blocks, so that ten million need no more memory than their record.
+    """Many spans, read in blocks, so that ten million take no more memory than their record.
 
     Args:
         names: what the name indices of `paths` mean.
         paths: the tree of calls.
-        blocks: the spans; each end is at or after its beginning.
+        blocks: the spans; each end is at or after its start.
     """
 
     def __init__(self, names: Sequence[str], paths: CallPaths, blocks: Sequence[SpanBlock]) -> None:
@@ -138,7 +138,7 @@ class Spans:
         return sum(len(block.path) for block in self._blocks)
 
     def blocks(self) -> Iterator[SpanBlock]:
-        """Give the spans in blocks of bounded size."""
+        """Yield the spans in blocks of bounded size."""
         yield from self._blocks
 
     @classmethod
@@ -146,8 +146,8 @@ class Spans:
         """Put span objects into columns.
 
         Raises:
-            ArgumentError: a span that ends before it starts or reaches out of its parent, times
-                that are not finite, or what is no span.
+            ArgumentError: a span that ends before it starts or extends beyond its parent, a time
+                that is not finite, or an item that is not a span.
         """
         for item in spans:
             if not isinstance(item, Span):
@@ -175,7 +175,7 @@ class Spans:
         good = np.isfinite(start_s) & np.isfinite(end_s) & (end_s >= start_s)
         if not np.all(good):
             bad = spans[int(np.argmin(good))]
-            raise ArgumentError(f"span {bad.name!r} ends before it starts, or has no time")
+            raise ArgumentError(f"span {bad.name!r} ends before it starts, or has no finite times")
         _check_parents(spans)
         parents, names = np.array(list(path_index), dtype=np.int32).reshape(-1, 2).T.copy()
         # A parent need not be among the spans itself.
@@ -186,22 +186,22 @@ class Spans:
 
 
 def _check_parents(spans: Sequence[Span]) -> None:
-    """Refuse spans outside of their parents: their energy would be taken from them even so."""
+    """Refuse spans beyond their parents, from whose energy theirs would be subtracted."""
     for span in spans:
         above = span.parent
         if above is None:
             continue
         early_s, late_s = above.start_s - span.start_s, span.end_s - above.end_s
-        if not max(early_s, late_s) <= OUT_OF_PARENT_S:
+        if not max(early_s, late_s) <= BEYOND_PARENT_S:
             raise ArgumentError(
-                f"span {span.name!r} ({span.start_s:.9g} to {span.end_s:.9g} s) reaches out of its "
-                f"parent {above.name!r} ({above.start_s:.9g} to {above.end_s:.9g} s): give it none "
-                "if it does not run inside of it"
+                f"span {span.name!r} ({span.start_s:.9g} to {span.end_s:.9g} s) extends beyond its "
+                f"parent {above.name!r} ({above.start_s:.9g} to {above.end_s:.9g} s): leave parent "
+                "out if it does not run inside of it"
             )
 
 
 def _threads(above: IntArray, start_s: FloatArray, end_s: FloatArray) -> npt.NDArray[np.uint32]:
-    """Thread 0 for spans that follow one another in their parent; 1 for one that overlaps."""
+    """Return 0 for spans that follow one another in their parent, 1 for one that overlaps."""
     order = np.lexsort((start_s, above))
     gap_s = start_s[order][1:] - end_s[order][:-1]
     rounding_s = ROUNDINGS * np.spacing(np.max(np.abs(end_s), initial=0.0))
@@ -212,7 +212,7 @@ def _threads(above: IntArray, start_s: FloatArray, end_s: FloatArray) -> npt.NDA
 
 
 class RecordedSpans(Spans):
-    """The spans of a native recorder, which stay there until they are asked for."""
+    """The spans of a native recorder, copied from it only when read."""
 
     def __init__(self, names: Sequence[str], recorder: _core.SpanRecorder) -> None:
         name, parent = recorder.paths()
@@ -223,6 +223,6 @@ class RecordedSpans(Spans):
         return len(self._recorder)
 
     def blocks(self) -> Iterator[SpanBlock]:
-        """Give the spans in blocks of bounded size, in the order in which they ended."""
+        """Yield the spans in blocks of bounded size, in the order in which they ended."""
         for first in range(0, len(self._recorder), BLOCK_SPANS):
             yield SpanBlock(*self._recorder.rows(first, BLOCK_SPANS))

@@ -1,4 +1,4 @@
-"""Named windows of the user's, inside whatever measurement is going on."""
+"""Named windows that users mark, inside any running measurement."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pywatt.errors import ArgumentError
 
 
 class WindowSink(Protocol):
-    """Something that records windows while it is active: a measurement or a profiler."""
+    """A measurement or profiler, which records windows while it is active."""
 
     def open_window(self, name: str) -> Callable[[], None]:
-        """Open a window; returns what closes it."""
+        """Open a window; return a function that closes it."""
         ...
 
 
-# Measurements going on in this process, outermost first. Appended to and removed from by their
-# owners; a window goes to all that are active when it is opened. Not kept alive by this list: one
-# that is dropped inside its block must stop sampling.
+# Measurements running in this process, outermost first. Their owners append and remove them; a
+# window goes to all that are active when it opens. This list does not keep them alive: one that is
+# dropped inside its block must stop sampling.
 _active: list[weakref.ref[WindowSink]] = []
 
 
 def activate(sink: WindowSink) -> None:
-    """Let windows reach `sink` from now on."""
+    """Send windows to `sink` from now on."""
     _active.append(weakref.ref(sink, _active.remove))
 
 
 def deactivate(sink: WindowSink) -> None:
-    """Stop windows from reaching `sink`."""
+    """Stop sending windows to `sink`."""
     for reference in tuple(_active):
         if reference() is sink:
             _active.remove(reference)
@@ -42,10 +42,10 @@ def window(name: str) -> Iterator[None]:
 
     A profile shows it as a row of type ``window`` with the modules called inside it below; a
     measurement lists it in `Measurement.windows`. Windows nest, and one name may be used many
-    times. Outside of any measurement it does nothing.
+    times. Outside of a measurement this does nothing.
 
     Args:
-        name: what to call it; not empty.
+        name: the window's name; not empty.
 
     Raises:
         ArgumentError: an empty name, or one that is not a string.

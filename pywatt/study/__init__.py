@@ -1,6 +1,6 @@
 """Many models on one task: accuracy against electricity.
 
-`settings.py` reads the study file and plans its runs, `one_run.py` does one, `store.py` keeps it,
-`result.py` makes the table of all, a row (`row.py`) a model, ranked by `ranking.py` with the Pareto
-front of `pareto.py`; `public.py` is `pywatt.Study`.
+`settings.py` reads the study file and plans its runs, `one_run.py` does one, `store.py` saves it,
+`result.py` makes the table of all, one row (`row.py`) per model, ranked by `ranking.py`; `api.py`
+is `pywatt.Study`.
 """

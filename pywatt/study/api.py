@@ -19,10 +19,10 @@ from pywatt.study.store import Store
 
 if TYPE_CHECKING:
     from pywatt import _core
-    from pywatt.sensors.discovery import SensorChoice
+    from pywatt.sensors.selection import SensorChoice
 
-# A run in which so many processes have died is not tried again: it may be what killed them.
-MOST_DEATHS = 3
+# A run in which this many processes have died is not tried again: it may have killed them.
+MAX_DEATHS = 3
 
 
 class Study:
@@ -33,18 +33,18 @@ class Study:
         study = pywatt.Study("digits.toml")
         print(study.run())
 
-    Every finished run is kept at once in an SQLite file. A study that was interrupted, or whose
-    machine died, goes on where it stopped; several processes may run the same study; docs/study.md
-    tells what the study file holds.
+    Every finished run is saved at once to an SQLite file. After an interrupt or a crash, a study
+    resumes where it stopped; several processes may run the same study. See docs/study.md for the
+    format of the study file.
 
     Args:
         path: the study file.
         results: the SQLite file; None: beside the study file, with the ending ``.db``.
-        sensors: what to read, in place of what the study file says.
+        sensors: sensors to read, instead of those of the study file.
         clock: a `ScriptedClock` for tests.
 
     Raises:
-        StudyError: the file cannot be read or asks for what makes no sense.
+        StudyError: the file cannot be read or is invalid.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Study:
     ) -> None:
         self.settings: StudySettings = read_settings(path)
         results = Path(path).with_suffix(".db") if results is None else Path(results)
-        # Where it is now: a model may change the directory.
+        # Resolved now: a model may change the current directory.
         self.results = results.resolve()
         self._sensors = self.settings.sensors if sensors is None else sensors
         self._clock = clock
@@ -69,17 +69,17 @@ class Study:
         progress: bool | None = None,
         say: Callable[[str], object] = str,
     ) -> StudyTable:
-        """Do the runs that are not done yet, and give the table of all.
+        """Do the runs that are not done yet, and return the table of all.
 
         Args:
-            retry: also those that failed.
+            retry: also repeat those that failed.
             progress: show a progress bar; None: only in a terminal.
-            say: is told of each run that is finished.
+            say: called with a line of text for each finished run.
 
         Raises:
             StudyError: a function that the study file names does not exist, or the results cannot
-                be read or written. What was finished before is kept.
-            ArgumentError, SensorError: a sensor asked for by name is not here.
+                be read or written. Runs finished before are kept.
+            ArgumentError, SensorError: a sensor asked for by name is missing.
         """
         from pywatt.study.imports import Imports
         from pywatt.study.one_run import check_machine, perform
@@ -95,12 +95,12 @@ class Study:
                 store.forget_failures([run.key for run in plan], machine)
             with progress_bar(self.settings.name, len(plan), progress) as advance:
                 for run in plan:
-                    deaths = store.claim(run.key, token, most_deaths=MOST_DEATHS)
+                    deaths = store.claim(run.key, token, max_deaths=MAX_DEATHS)
                     if deaths is None:
                         advance()
                         continue
                     advance(0, f"{run.model.name}, seed {run.seed}")
-                    record = self._dead(run, machine) if deaths == MOST_DEATHS else None
+                    record = self._dead(run, machine) if deaths == MAX_DEATHS else None
                     try:
                         record = record or perform(
                             run,
@@ -116,26 +116,26 @@ class Study:
                             store.release(run.key)
                         raise
                     advance()
-                    say(_told(record))
+                    say(_outcome(record))
             return self._table(store)
 
     def table(self) -> StudyTable:
-        """Give the table of what is done so far. Raises StudyError where nothing has been run."""
+        """Return the table of what is done so far. Raises StudyError if nothing has been run."""
         with Store(self.results) as store:
             return self._table(store)
 
     def _table(self, store: Store) -> StudyTable:
         plan = {run.key: run for run in self.settings.runs()}
         here = [record for record in store.records() if record.key in plan]
-        at_work = len(store.claimed(plan))
-        runs_are = "1 run is" if at_work == 1 else f"{at_work} runs are"
+        claimed = len(store.claimed(plan))
+        runs_are = "1 run is" if claimed == 1 else f"{claimed} runs are"
         busy = f"{runs_are} being done by another process"
         return study_table(
             self.settings.name,
             [replace(record, position=plan[record.key].position) for record in here],
             wanted=len(self.settings.seeds) * self.settings.repeats,
             models=list(dict.fromkeys((run.model.name, run.device) for run in plan.values())),
-            notes=(busy,) if at_work else (),
+            notes=(busy,) if claimed else (),
         )
 
     def _dead(self, run: PlannedRun, machine: str) -> RunRecord:
@@ -143,13 +143,13 @@ class Study:
 
         return replace(
             record_of(run, self.settings, machine),
-            error=f"{MOST_DEATHS} processes have died in it, out of memory perhaps: see the "
+            error=f"{MAX_DEATHS} processes have died in it, perhaps out of memory: see the "
             "system's log; run the study with --retry to try again",
         )
 
 
 def table_of(results: str | os.PathLike[str]) -> StudyTable:
-    """Give the table of all runs in a results file, without its study file.
+    """Return the table of all runs in a results file, without its study file.
 
     Raises:
         StudyError: it cannot be read, is empty, or holds runs of more than one task.
@@ -164,13 +164,13 @@ def table_of(results: str | os.PathLike[str]) -> StudyTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What a merge has done.
+    """Number of runs by what a merge did with them.
 
     Attributes:
-        added: runs that were not there.
-        same: runs that were there already.
-        kept: runs that were there with other results, which stay.
-        replaced: failed runs whose place a run without an error has taken.
+        added: runs that were new.
+        same: runs that were already present.
+        kept: runs that were present with other results, which are kept.
+        replaced: failed runs that were replaced by a run without an error.
     """
 
     added: int
@@ -180,10 +180,10 @@ class Merged:
 
 
 def merge(target: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]]) -> Merged:
-    """Put the runs of several results files into one, which may exist; sources stay as they are.
+    """Merge the runs of several results files into one, which may exist; sources do not change.
 
-    The same run of two machines is two runs. Where one machine has done a run twice, the first file
-    given counts, unless its run failed and the other did not.
+    The same run on two machines is two runs. Where one machine has done a run twice, the file given
+    first counts, unless its run failed and the other did not.
 
     Raises:
         StudyError: a file cannot be read or written, or the tasks differ. Nothing is merged then.
@@ -191,7 +191,7 @@ def merge(target: str | os.PathLike[str], sources: Sequence[str | os.PathLike[st
     into = Path(target)
     for source in sources:
         if into.resolve() == Path(source).resolve():
-            raise StudyError(f"{into} would be merged into itself: name another file to write")
+            raise StudyError(f"{into} would be merged into itself: name another target file")
     found: list[RunRecord] = []
     for source in sources:
         with Store(Path(source)) as store:
@@ -225,16 +225,16 @@ def _check_task(records: Sequence[RunRecord], path: Path) -> None:
     if len(tasks) > 1:
         raise StudyError(
             f"{path}: runs of different data or metrics ({', '.join(sorted(set(tasks.values())))}) "
-            "cannot be held against one another: keep a results file for each"
+            "cannot be compared: keep a results file for each"
         )
 
 
 def machine_name() -> str:
-    """What this computer is called in results: `PYWATT_MACHINE`, or its host name."""
+    """Return the name of this computer in results: `PYWATT_MACHINE`, or its host name."""
     return os.environ.get("PYWATT_MACHINE") or platform.node() or "unnamed"
 
 
-def _told(record: RunRecord) -> str:
+def _outcome(record: RunRecord) -> str:
     place = f"{record.model} on {record.device}, seed {record.seed}"
     if record.error is not None:
         return f"{place}: failed: {record.error}"

@@ -1,8 +1,8 @@
-"""Who is at work on which run: claims that end with the process that made them.
+"""Claims of runs, which end with the process that made them.
 
 A process holds the lock of a file beside the results for as long as it lives; the kernel drops it
-at its death, whatever kills it. So nobody has to guess from a clock or a process number whether a
-claim still stands.
+at its death, whatever kills it. So no clock or process id is needed to decide whether a claim is
+still valid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pywatt.errors import StudyError
 
 @contextmanager
 def claimant(results: Path) -> Iterator[str]:
-    """Give a token that `is_alive` knows for as long as this block and this process last."""
+    """Yield a token that `is_alive` accepts for as long as this block and this process last."""
     _sweep(results)
     token = secrets.token_hex(8)
     path = _lock_path(results, token)
@@ -29,10 +29,10 @@ def claimant(results: Path) -> Iterator[str]:
     except OSError as error:
         raise StudyError(f"{path} cannot be written: {error.strerror}; free its folder") from error
     try:
-        # Under its name no file is ever seen without its lock, so others may sweep.
+        # The file gets its name only once locked, so that others may remove unlocked files.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         unlocked.rename(path)
-        # A child forked by a loader would hold the lock beyond our death.
+        # A child forked by a loader would hold the lock beyond this process's death.
         _held.add(descriptor)
         yield token
     finally:
@@ -42,7 +42,7 @@ def claimant(results: Path) -> Iterator[str]:
 
 
 def _sweep(results: Path) -> None:
-    """Remove the locks of those who died between two runs, whom no claim asks for."""
+    """Remove the locks of processes that died between two runs, which have no claim."""
     with suppress(OSError):
         for entry in results.parent.iterdir():
             token = entry.name.removeprefix(f".{results.name}.").removesuffix(".lock")
@@ -51,13 +51,13 @@ def _sweep(results: Path) -> None:
 
 
 def is_alive(results: Path, token: str) -> bool:
-    """Tell whether the process that made a claim still runs; what a dead one left is removed."""
+    """Return whether the process that made a claim still runs; remove the lock of a dead one."""
     path = _lock_path(results, token)
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
-    except OSError:  # somebody else's, and not to be asked: as if alive
+    except OSError:  # another user's file, which cannot be opened: assume alive
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,14 +74,14 @@ def is_alive(results: Path, token: str) -> bool:
 _held: set[int] = set()
 
 
-def _let_go() -> None:
+def _close_held() -> None:
     for descriptor in _held:
         with suppress(OSError):
             os.close(descriptor)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_held)
 
 
 def _lock_path(results: Path, token: str) -> Path:

@@ -1,4 +1,4 @@
-"""How well a model does on the test, and how large it is: one pass that is not measured."""
+"""Accuracy of a model on the test, and its FLOPs: one pass that is not measured."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pywatt.errors import StudyError
-from pywatt.model.batch import Accuracy, call_model, move, samples_in
+from pywatt.model.accuracy import Accuracy
+from pywatt.model.batch import call_model, move, samples_in
 
 NO_FLOPS = "FLOPs are not known: torch's FlopCounterMode counts none of the model's operations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a pass over the test tells. None where not known.
+    """Results of a pass over the test. None where not known.
 
     Attributes:
-        accuracy: what the metric says, 0 to 1.
-        accuracy_std: one standard deviation of it, the test being a draw of all that there could
-            be.
-        samples: items in the test.
-        batches: how many batches they come in.
-        flops: of one sample, a multiplication and an addition counted as two.
-        notes: what a reader has to know.
+        accuracy: result of the metric, 0 to 1.
+        accuracy_std: one standard deviation of it, the test being a random sample.
+        samples: samples in the test.
+        batches: number of batches.
+        flops: FLOPs of one sample; a multiplication and an addition count as two.
+        notes: caveats on the figures.
     """
 
     accuracy: float
@@ -49,23 +49,23 @@ def evaluate(
     forward: Callable[[nn.Module, Any], Any] | None,
     device: torch.device,
 ) -> Evaluation:
-    """Go once through the test.
+    """Run one pass over the test.
 
     Args:
         model: the model, in eval mode.
         loader: batches of the test.
-        metric: a function (output, batch) -> share in [0, 1], whose mean over the samples counts;
-            an object with ``update(output, batch)``, ``compute()`` and, where it knows the standard
-            deviation of that, ``std()``; None: top-1.
+        metric: a function (output, batch) -> share in [0, 1], averaged over the samples; an object
+            with ``update(output, batch)``, ``compute()`` and optionally ``std()``, the standard
+            deviation of the result; None: top-1.
         forward: a function (model, batch) -> output; None: the model is called with the input.
         device: where batches are moved.
 
     Raises:
-        StudyError: the test is empty, or the metric gives no share in [0, 1].
+        StudyError: the test is empty, or the metric does not return a share in [0, 1].
         Exception: whatever the model, the loader or the metric raises.
     """
     call = call_model if forward is None else forward
-    judge = _Mean(metric) if metric is None or not hasattr(metric, "update") else _Whole(metric)
+    judge = _Mean(metric) if metric is None or not hasattr(metric, "update") else _Custom(metric)
     samples: int | None = 0
     batches, flops = 0, None
     notes: list[str] = []
@@ -86,12 +86,12 @@ def evaluate(
             samples = None if samples is None or size is None else samples + size
             batches += 1
     if not batches:
-        raise StudyError("the test loader gave no batch: the data factory must give one that does")
+        raise StudyError("the test loader is empty: return one with batches from the data factory")
     accuracy = judge.accuracy()
     std = judge.std()
     return Evaluation(
         accuracy=accuracy,
-        accuracy_std=_most_std(accuracy, samples) if std is None else std,
+        accuracy_std=_max_std(accuracy, samples) if std is None else std,
         samples=samples,
         batches=batches,
         flops=flops,
@@ -101,10 +101,10 @@ def evaluate(
 
 @contextmanager
 def counted_flops() -> Iterator[FlopCounterMode]:
-    """Count inside, with attention and encoder layers in parts that FlopCounterMode knows.
+    """Count FLOPs inside, with fused attention and encoder layers disabled.
 
-    It counts matrix products, convolutions and some kinds of attention, in their forms for GPUs,
-    and knows neither the fused path of nn.TransformerEncoderLayer nor the CPU's fused attention.
+    FlopCounterMode counts matrix products, convolutions and some GPU kernels of attention, but not
+    the fused path of nn.TransformerEncoderLayer nor the CPU's fused attention.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -115,12 +115,12 @@ def counted_flops() -> Iterator[FlopCounterMode]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _most_std(accuracy: float, samples: int | None) -> float | None:
-    """The standard deviation of a mean over so many samples, at most.
+def _max_std(accuracy: float, samples: int | None) -> float | None:
+    """Return an upper bound of the standard deviation of a mean over samples.
 
-    Of shares in [0, 1] none vary more than those that are all 0 or 1. Of these it is the standard
-    deviation that Laplace's rule of succession gives, so that 10 of 10 are not taken for certain:
-    that of a Beta distribution with right + 1 and wrong + 1.
+    Shares in [0, 1] vary most where all are 0 or 1. For these it is the standard deviation by
+    Laplace's rule of succession, so that 10 of 10 are not certain: that of a Beta distribution with
+    right + 1 and wrong + 1.
     """
     if not samples:
         return None
@@ -129,7 +129,7 @@ def _most_std(accuracy: float, samples: int | None) -> float | None:
 
 
 class _Mean:
-    """A metric of each batch, and its mean over the samples."""
+    """Averages a metric of each batch over the samples."""
 
     def __init__(self, metric: Callable[[Any, Any], float] | None) -> None:
         self._users = metric is not None
@@ -153,13 +153,14 @@ class _Mean:
         return None
 
 
-class _Whole:
-    """A metric of the whole test, such as mean IoU, which is no mean over batches."""
+class _Custom:
+    """Wraps a metric of the whole test, such as mean IoU, which is not a mean over batches."""
 
     def __init__(self, metric: Any) -> None:
         if not callable(getattr(metric, "compute", None)):
             raise StudyError(
-                f"the metric {type(metric).__name__} has update(output, batch), but no compute()"
+                f"the metric {type(metric).__name__} has update(output, batch), but no compute(): "
+                "add it"
             )
         self._metric = metric
 
@@ -170,7 +171,7 @@ class _Whole:
         found = float(self._metric.compute())
         if not (math.isfinite(found) and 0.0 <= found <= 1.0):
             raise StudyError(
-                f"the metric {type(self._metric).__name__} gave {found}; it must give a share "
+                f"the metric {type(self._metric).__name__} returned {found}: return a share "
                 "between 0 and 1"
             )
         return found
@@ -181,7 +182,7 @@ class _Whole:
         found = float(self._metric.std())
         if not (math.isfinite(found) and found >= 0.0):
             raise StudyError(
-                f"std() of the metric {type(self._metric).__name__} gave {found}; it must give a "
+                f"std() of the metric {type(self._metric).__name__} returned {found}: return a "
                 "standard deviation of 0 or more"
             )
         return found

@@ -1,4 +1,4 @@
-"""What a study file names, imported."""
+"""Import what a study file names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pywatt.study.settings import Recipe, Reference, StudySettings
 
 
 class Imports:
-    """Imports what references name, as seen from the folder of the study file."""
+    """Imports what references name, relative to the folder of the study file."""
 
     def __init__(self, settings: StudySettings) -> None:
         self.folder = settings.path.resolve().parent
 
     def check(self, settings: StudySettings) -> None:
-        """Import all that the study names, so that a typo is told before hours of work.
+        """Import all that the study names, so that a typo fails before hours of work.
 
-        What a module raises while it is imported, an exit too, is left for the runs that need it.
+        What a module raises on import, an exit too, is reported by the runs that need it.
 
         Raises:
             StudyError: there is no such module, file or function.
@@ -39,7 +39,7 @@ class Imports:
                 self.find(reference)
             except StudyError:
                 raise
-            except (Exception, SystemExit):  # the runs that need it will say it
+            except (Exception, SystemExit):  # the runs that need it will report it
                 continue
 
     def find(self, reference: Reference) -> Callable[..., Any]:
@@ -51,5 +51,5 @@ class Imports:
             raise StudyError(f"{where}{error}") from error
 
     def call(self, reference: Reference, *given: Any) -> Any:
-        """Call what a reference names with what the study gives and its own arguments."""
+        """Call what a reference names with the given and its own arguments."""
         return self.find(reference)(*given, **reference.arguments)

@@ -1,4 +1,4 @@
-"""The most memory that a run had."""
+"""Peak memory of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def reset_peak(device: torch.device) -> bool:
-    """Begin anew; tells whether that can be done."""
+    """Reset the peak; return whether that is possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
@@ -23,7 +23,7 @@ def reset_peak(device: torch.device) -> bool:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """The most since then: allocated by torch on a GPU, resident in all on a CPU."""
+    """Return the peak since the reset: allocated by torch on a GPU, resident in all on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     with suppress(OSError, ValueError, IndexError):

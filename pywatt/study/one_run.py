@@ -1,4 +1,4 @@
-"""One run of a study: a model built, trained, judged and measured."""
+"""One run of a study: build, train, evaluate and measure a model."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from torch import nn
 
 from pywatt import _core
 from pywatt.errors import StudyError
+from pywatt.model.environment import date_now
 from pywatt.model.state import preserved_state
-from pywatt.profiling.assembly import date_now
 from pywatt.profiling.profile import REPEAT_SHARE, profile
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ
-from pywatt.sensors.discovery import SensorChoice, select
+from pywatt.sensors.selection import SensorChoice, select
 from pywatt.study.evaluation import evaluate
 from pywatt.study.imports import Imports
 from pywatt.study.memory import peak_bytes, reset_peak
 from pywatt.study.record import RunRecord
 from pywatt.study.settings import PlannedRun, Reference, StudySettings
 from pywatt.study.training import TrainingEnergy, train
-from pywatt.support.notes import on_the_whole
+from pywatt.support.notes import notes_on_totals
 
 
 def check_machine(settings: StudySettings, sensors: SensorChoice) -> None:
-    """Refuse what would fail each run alike: sensors that are not here, names of no device.
+    """Check what would fail every run: missing sensors and invalid device names.
 
-    A device of which this machine has none fails its own runs only: others may have it.
+    A device that this machine lacks fails only its own runs: another machine may have it.
 
     Raises:
-        ArgumentError, SensorError, StudyError: there is such a one.
+        ArgumentError, SensorError, StudyError: a check failed.
     """
     for device in settings.devices:
         try:
@@ -54,7 +54,7 @@ def check_machine(settings: StudySettings, sensors: SensorChoice) -> None:
 
 
 def record_of(run: PlannedRun, settings: StudySettings, machine: str) -> RunRecord:
-    """What is known of a run before it begins."""
+    """Return the record of a run before it begins."""
     return RunRecord(
         key=run.key,
         machine=machine,
@@ -78,23 +78,23 @@ def perform(
     sensors: SensorChoice,
     clock: _core.Clock | None,
 ) -> RunRecord:
-    """Do a run. What it raises, an exit too, is in the record's `error`; only Ctrl-C goes on.
+    """Do a run. What it raises, an exit too, is the record's `error`; only Ctrl-C propagates.
 
-    Random states, and what else of torch holds for all models, are afterwards as they were.
+    Random states and torch's global settings are restored afterwards.
     """
     begun = record_of(run, settings, machine)
     try:
-        with preserved_state(nn.Module()), _torch_as_found(settings.threads):
-            found = _found(begun, run, settings, imports, sensors, clock)
+        with preserved_state(nn.Module()), _preserved_torch(settings.threads):
+            found = _measured(begun, run, settings, imports, sensors, clock)
     except (Exception, SystemExit) as error:  # a model that fails must not stop the others
         found = replace(begun, error=_why(error, imports.folder))
-    gc.collect()  # the next model finds the memory free
+    gc.collect()  # free the memory for the next model
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
         torch.cuda.empty_cache()
     return replace(found, date=date_now())
 
 
-def _found(
+def _measured(
     begun: RunRecord,
     run: PlannedRun,
     settings: StudySettings,
@@ -106,18 +106,18 @@ def _found(
     training = run.model.training
     _seed(run.seed)
     train_loader, test_loader = _loaders(imports.call(settings.data), settings.data, training)
-    _seed(run.seed)  # a model begins the same, whatever the data drew
+    _seed(run.seed)  # the model's initial values do not depend on the data's random draws
     model = imports.call(run.model.factory)
     if not isinstance(model, nn.Module):
         raise StudyError(
-            f"{run.model.factory.target} gave {type(model).__name__}: it must give a torch module"
+            f"{run.model.factory.target} returned {type(model).__name__}: return a torch module"
         )
     model.to(device)
     forward = None if settings.forward is None else _bound(imports, settings.forward)
     metric = None if settings.metric is None else _bound(imports, settings.metric)
     notes: list[str] = []
     if not reset_peak(device):
-        notes.append("peak memory is that of the whole process so far: it cannot be reset here")
+        notes.append("peak memory is of the whole process so far: it cannot be reset here")
     trained: TrainingEnergy | None = None
     if training is not None:
         _seed(run.seed)
@@ -143,18 +143,18 @@ def _found(
         accuracy=None,
         device=device,
         progress=False,
-        method="time",  # the whole counts here, not its layers
+        method="time",  # only the total is used, not the layers
         budget_s=settings.budget_s / REPEAT_SHARE,
         clock=clock,
     )
     passes = profiled.batches / evaluated.batches
     notes += evaluated.notes
     tested = [
-        *on_the_whole(profiled.notes),
+        *notes_on_totals(profiled.notes),
         *(f"{s.name}: {s.note}" for s in profiled.sensors if s.note),
     ]
     if trained is not None:
-        more = (note for note in on_the_whole(trained.notes) if note not in tested)
+        more = (note for note in notes_on_totals(trained.notes) if note not in tested)
         notes += (f"training: {note}" for note in more)
     notes += tested
     return replace(
@@ -189,13 +189,13 @@ def _loaders(data: Any, reference: Reference, training: Any) -> tuple[Any, Any]:
     if training is None:
         return None, data
     raise StudyError(
-        f"{reference.target} gave {type(data).__name__}: for a study that trains it must give a "
+        f"{reference.target} returned {type(data).__name__}: for a study that trains, return a "
         "tuple (train_loader, test_loader)"
     )
 
 
 def _bound(imports: Imports, reference: Reference) -> Any:
-    """A function with its arguments given already; of a class a new object."""
+    """Return a function with its arguments bound, or a new object of a class."""
     found = imports.find(reference)
     if inspect.isclass(found):
         return found(**reference.arguments)
@@ -211,8 +211,8 @@ def _without_gradients(forward: Any) -> Any:
 
 
 @contextmanager
-def _torch_as_found(threads: int | None) -> Iterator[None]:
-    """Give torch so many threads, and put back what a model may change for those after it."""
+def _preserved_torch(threads: int | None) -> Iterator[None]:
+    """Set torch's number of threads, and restore the global settings that a model may change."""
     before = torch.get_num_threads()
     with_gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     device = torch.get_default_device()
@@ -224,13 +224,13 @@ def _torch_as_found(threads: int | None) -> Iterator[None]:
         torch.set_grad_enabled(with_gradients)
         torch.set_default_dtype(dtype)
         if torch.get_default_device() != device:
-            # A device that is set slows torch's functions down, even "cpu".
+            # An explicit default device slows torch's functions, even "cpu".
             torch.set_default_device(None if device.type == "cpu" else device)
 
 
 def _seed(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (the user's code may draw from the global one)
+    np.random.seed(seed)  # noqa: NPY002  (the user's code may use the global generator)
     torch.manual_seed(seed)
 
 
@@ -250,11 +250,11 @@ def _device_name(device: torch.device) -> str | None:
 
 
 def _why(error: BaseException, folder: Path) -> str:
-    """The error, and the last line of the study's own code that it came through."""
+    """Return the error, with the last line of the study's own code in its traceback."""
     try:
         text = str(error)
     except Exception:  # it is the user's class
-        text = "its text cannot be told"
+        text = "its text is not available"
     if not isinstance(error, StudyError):
         text = f"{type(error).__name__}: {text}"
     inside = [
@@ -263,5 +263,5 @@ def _why(error: BaseException, folder: Path) -> str:
         if Path(frame.filename).resolve().parent == folder
     ]
     where = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})" if inside else ""
-    # SQLite and terminals take no lone surrogates.
+    # SQLite and terminals reject lone surrogates.
     return f"{text}{where}".encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""How firm a ranking is: under other exponents, other units, and the measurement's uncertainty."""
+"""Stability of a ranking: under other exponents, other units, and the measurement's uncertainty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.errors import ArgumentError, ScoreDomainError
-from pywatt.profiling.result import JOULES_PER_KWH
+from pywatt.scores.footprint import JOULES_PER_KWH
 from pywatt.scores.metrics import netscore, penalized_score, sam, sapi
 from pywatt.scores.pareto import dominators
 from pywatt.study.row import StudyRow
@@ -26,13 +26,13 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What somebody who ranks by a score has chosen, knowingly or not.
+    """Parameters of a score, which every ranking by it has chosen, knowingly or not.
 
     Attributes:
         metric: "penalized_score" of the energy per sample, its unit being `reference_j`; or "sam",
             of the energy of the whole test as a number of this unit: literal in kWh only.
-        alpha: the exponent of accuracy. The factor beta scales all scores alike and so changes no
-            rank, whatever it is.
+        alpha: the exponent of accuracy. The factor beta scales all scores alike and changes no
+            rank.
         unit: "J", "Wh" or "kWh".
     """
 
@@ -46,16 +46,16 @@ DEFAULT = Choice("penalized_score", 5.0, "J")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one model stands.
+    """Ranks and scores of one model.
 
     Attributes:
-        name: of the model.
-        dominated_by: models that are more accurate and take less, beyond the uncertainty; empty on
-            the Pareto front. A dominated model ranks behind them under every choice and in every
-            draw, and so is never first.
+        name: name of the model.
+        dominated_by: models that are more accurate and use less energy, beyond the uncertainty;
+            empty on the Pareto front. A dominated model ranks behind them under every choice and in
+            every draw, and so is never first.
         ranks: its rank under each choice, 1 is the best; None where the metric is not defined for
             all models.
-        first_shares: share of the bootstrap's draws in which it is first, under each choice.
+        first_shares: share of the bootstrap draws in which it is first, under each choice.
         scores: metric to score, with the exponents of its source; None where not defined. More is
             better for all but "energy_j", which is per sample.
         score_std: one standard deviation of the score under `DEFAULT`, from the draws.
@@ -71,14 +71,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Models by rank under `DEFAULT`, and what becomes of it under other choices.
+    """Models by rank under `DEFAULT`, and their ranks under other choices.
 
     Attributes:
-        choices: what the ranks and shares of a `Standing` belong to; the first is `DEFAULT`.
+        choices: the choices of the ranks and shares of a `Standing`; the first is `DEFAULT`.
         standings: the models, from the first to the last.
-        taus: two metrics to Kendall's tau-b of their rankings: 1 the same, -1 reversed; None where
-            one of them is not defined for all models or tells none apart.
-        notes: what a reader of the figures has to know.
+        taus: Kendall's tau-b of the rankings by two metrics: 1 the same, -1 reversed; None where
+            one of them is not defined for all models or is equal for all.
+        notes: caveats on the figures.
     """
 
     choices: tuple[Choice, ...]
@@ -94,25 +94,25 @@ def ranking(
     draws: int = 1000,
     seed: int = 0,
 ) -> Ranking:
-    """Ranks models by accuracy and energy under many choices, and says how often each is first.
+    """Rank models by accuracy and energy under many choices, and find how often each is first.
 
     Args:
         rows: the models; those whose accuracy or energy per sample is not known are left out, with
             a note.
         alphas: exponents of accuracy.
-        draws: how often accuracy and energy are drawn anew from their standard deviations. An error
-            that is common to all models, such as a meter's scale, is not among them.
-        seed: of the draws.
+        draws: bootstrap draws of accuracy and energy from their standard deviations, which include
+            no error common to all models, such as a meter's scale.
+        seed: seed of the draws.
 
     Raises:
-        ArgumentError: for no row that can be ranked, or for two of one name.
+        ArgumentError: no row can be ranked, or two have the same name.
     """
     known = [r for r in rows if r.accuracy is not None and r.sample_energy_j is not None]
     names = [row.name for row in known]
     if not known:
         raise ArgumentError("no model with both an accuracy and an energy per sample to rank")
     if len(set(names)) < len(names):
-        raise ArgumentError(f"models need names of their own, not {', '.join(names)}")
+        raise ArgumentError(f"models need distinct names, not {', '.join(names)}")
     models = _Models(known)
     others = [Choice(*of) for of in product(_METRICS, alphas, UNITS_J)]
     choices = (DEFAULT, *(choice for choice in others if choice != DEFAULT))
@@ -163,16 +163,16 @@ class _Models:
         self.samples = samples.pop() if len(samples) == 1 else None
 
     def drawn(self, draws: int, random: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """Accuracies and energies as they may be, a row a draw."""
+        """Return random accuracies and energies, one row per draw."""
         shape = draws, len(self.accuracies)
         accuracies = random.normal(self.accuracies, self.accuracy_stds, shape)
         energies_j = random.normal(self.energies_j, self.energy_stds_j, shape)
         return np.clip(accuracies, 0.0, 1.0), np.maximum(energies_j, 0.0)
 
     def scores(self, choice: Choice, accuracies: _Floats, energies_j: _Floats) -> _Floats:
-        """A score for each, below that of whoever dominates it; NaN where not defined."""
+        """Return a score for each, capped below those of its dominators; NaN where not defined."""
         scores = self.own_scores(choice, accuracies, energies_j)
-        # A dominator takes less, so its own score is final when it caps those of others.
+        # By energy: a dominator uses less, so its score is final when it caps others.
         for index in np.lexsort((-self.accuracies, self.energies_j)):
             for by in self.dominators[index]:
                 scores[:, index] = np.minimum(
@@ -181,7 +181,7 @@ class _Models:
         return scores
 
     def own_scores(self, choice: Choice, accuracies: _Floats, energies_j: _Floats) -> _Floats:
-        """A score for each by itself; NaN where the metric is not defined."""
+        """Return each model's own score; NaN where the metric is not defined."""
         flat = zip(accuracies.ravel().tolist(), energies_j.ravel().tolist(), strict=True)
         scores = np.array([self._score(choice, *figures) for figures in flat])
         return scores.reshape(accuracies.shape)
@@ -203,12 +203,12 @@ def _array(numbers: Iterable[float | None]) -> _Floats:
 
 
 def _ranks(scores: _Floats) -> list[int]:
-    """1 for the best; equal scores share the better rank."""
+    """Return ranks, 1 for the best; equal scores share the better rank."""
     return [1 + int((scores > score).sum()) for score in scores]
 
 
 def _first_shares(scores: _Floats) -> list[float]:
-    """How often each is first. Equal ones share; a draw that is not defined has no first."""
+    """Return how often each is first. Equal scores share; an undefined draw has no first."""
     defined = np.isfinite(scores).all(axis=1, keepdims=True)
     first = np.logical_and(scores == scores.max(axis=1, keepdims=True), defined)
     each = first / np.maximum(first.sum(axis=1, keepdims=True), 1)
@@ -251,7 +251,7 @@ def _taus(scores_of: Sequence[Mapping[str, float | None]]) -> dict[tuple[str, st
             continue
         tau = float(kendalltau(columns[one], columns[other])[0])
         if math.isfinite(tau):
-            # Of energy less is better.
+            # For energy, less is better.
             taus[one, other] = -tau if "energy_j" in (one, other) else tau
     return taus
 
@@ -272,9 +272,9 @@ def _notes(
         if exact:
             yield f"no standard deviation of {what}, which counts as exact: {', '.join(exact)}"
     if len({row.estimated for row in known}) > 1:
-        yield "some energies are estimated and some measured: they have no scale in common"
+        yield "some energies are estimated and some measured: they have no common scale"
     if models.samples is None:
-        yield "sam needs the energy of one and the same test, and the numbers of samples differ"
+        yield "sam needs the energy of the same test, but the numbers of samples differ"
         return
     for unit, unit_j in UNITS_J.items():
         sams = (c.metric == "sam" and c.unit == unit for c in choices)

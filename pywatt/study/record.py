@@ -1,4 +1,4 @@
-"""What one run of a study has found: what the results file holds."""
+"""The result of one run of a study, as the results file holds it."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ class RunRecord:
     """One model, trained and tested once on one device. None where not known.
 
     Attributes:
-        key: of the planned run; with `machine` it is unique in a results file.
+        key: key of the planned run; with `machine` it is unique in a results file.
         machine: name of the computer.
-        setup: of the planned run: runs of one model that differ in it are not repeats.
-        task: hash of data and metric: only runs of one task can be held against one another.
+        setup: setup of the planned run: runs of one model that differ in it are not repeats.
+        task: hash of data and metric: only runs of one task can be compared.
         study: name of the study.
-        position: place in the study.
+        position: position in the study.
         model: name of the model.
         device: torch device ("cpu", "cuda:0").
-        device_name: what it is called by its maker.
-        seed: of all random generators.
-        repeat: which of the repeats, from 0.
+        device_name: the maker's name of the device.
+        seed: seed of all random generators.
+        repeat: index of the repeat, from 0.
         error: why it failed; None: it did not.
-        accuracy: what the metric says of the test, 0 to 1.
-        accuracy_std: one standard deviation of it, the test being a draw of all that there could
-            be.
-        samples: items in the test.
+        accuracy: result of the metric on the test, 0 to 1.
+        accuracy_std: one standard deviation of it, the test being a random sample.
+        samples: samples in the test.
         test_energy_j: energy of one pass over the test.
         test_energy_j_std: one standard deviation of it.
         test_duration_s: time of one pass over the test.
         train_energy_j: energy of the training.
         train_energy_j_std: one standard deviation of it.
         train_duration_s: time of the training.
-        epochs: times through the training loader; None too where the model trains its own way.
-        extrapolated_to: for how many epochs training energy and duration are told, from those that
-            were measured; None: for these.
-        parameters: numbers in the model's parameters.
-        flops: of one sample, as torch's FlopCounterMode counts them.
-        peak_memory_bytes: on a GPU what torch had allocated at most; on a CPU the most that the
-            whole process had in memory, Python and torch included.
-        estimated: true if any of the energy comes from a model of the machine.
-        sensors: what was read.
-        versions: of Python, torch and pywatt.
-        date: when it was finished, UTC.
-        notes: what a reader of the figures has to know.
+        epochs: measured epochs; None also where the model has its own training function.
+        extrapolated_to: number of epochs that training energy and duration are extrapolated to;
+            None: those measured.
+        parameters: number of parameters.
+        flops: FLOPs of one sample, as torch's FlopCounterMode counts them.
+        peak_memory_bytes: on a GPU the peak that torch allocated; on a CPU the peak resident memory
+            of the whole process, Python and torch included.
+        estimated: whether any of the energy was computed from a model of the machine.
+        sensors: names of the sensors that were read.
+        versions: versions of Python, torch and pywatt.
+        date: when it finished, UTC.
+        notes: caveats on the figures.
     """
 
     key: str
@@ -81,5 +80,5 @@ class RunRecord:
 
     @property
     def extrapolated(self) -> bool:
-        """Whether training energy and duration are told for more epochs than were measured."""
+        """Whether training energy and duration are of more epochs than were measured."""
         return self.extrapolated_to is not None and self.extrapolated_to != self.epochs

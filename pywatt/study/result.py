@@ -1,4 +1,4 @@
-"""The finished results of a study: frozen numbers, which renderers, exports and pictures read."""
+"""The finished results of a study: frozen numbers that renderers, exports and pictures read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pywatt.errors import ArgumentError
 from pywatt.study.ranking import Ranking, Standing, ranking
 from pywatt.study.record import RunRecord
 from pywatt.study.row import StudyRow
+from pywatt.support.display import explained, shown
 
 if TYPE_CHECKING:
     import os
@@ -24,27 +25,28 @@ class ModelResult:
     """One model on one device of one machine, over all of its runs. None where not known.
 
     A figure is the mean of the runs. Its standard deviation comes from those of the runs or, with
-    two or more, from how much they differ, whichever is larger.
+    two or more runs, from their spread, whichever is larger.
 
     Attributes:
         row: accuracy and energies.
         device: torch device.
-        device_name: what it is called by its maker.
+        device_name: the maker's name of the device.
         machine: name of the computer.
-        runs: how many there were without an error.
-        wanted: how many there are to be; None where not known.
-        errors: why others failed, in their order.
+        runs: number of runs without an error.
+        wanted: number of runs planned; None where not known.
+        errors: why others failed, in order.
         train_duration_s: time of the training.
         train_duration_s_std: one standard deviation of it; None for a single run.
         test_duration_s: time of one pass over the test.
         test_duration_s_std: one standard deviation of it; None for a single run.
-        epochs: measured times through the training loader.
-        extrapolated_to: for how many epochs training energy and duration are told; None: for these.
-        flops: of one sample.
-        peak_memory_bytes: the most of all runs.
-        sensors: what was read.
-        versions: of Python, torch and pywatt, each text once.
-        notes: what a reader of the figures has to know.
+        epochs: measured epochs.
+        extrapolated_to: number of epochs that training energy and duration are extrapolated to;
+            None: those measured.
+        flops: FLOPs of one sample.
+        peak_memory_bytes: the peak over all runs.
+        sensors: names of the sensors that were read.
+        versions: versions of Python, torch and pywatt, each once.
+        notes: caveats on the figures.
     """
 
     row: StudyRow
@@ -68,7 +70,7 @@ class ModelResult:
 
     @property
     def name(self) -> str:
-        """Of the model, with device and machine where the study has several."""
+        """Name of the model, with device and machine where the study has several."""
         return self.row.name
 
 
@@ -77,10 +79,10 @@ class StudyTable:
     """All results of a study. `print` it for the table.
 
     Attributes:
-        study: its name.
+        study: name of the study.
         models: in the order of the study.
-        ranking: how they rank and how firm that is; None where none can be ranked.
-        notes: what a reader has to know.
+        ranking: their ranking and its stability; None where none can be ranked.
+        notes: caveats on the figures.
         records: the single runs.
     """
 
@@ -92,16 +94,16 @@ class StudyTable:
 
     @property
     def rows(self) -> tuple[StudyRow, ...]:
-        """Accuracy and energies of each model: what pictures are drawn from."""
+        """Accuracy and energies of each model, from which pictures are drawn."""
         return tuple(model.row for model in self.models)
 
     def standing(self, name: str) -> Standing | None:
-        """Where a model stands; None where it is not ranked."""
+        """Return the ranks and scores of a model; None where it is not ranked."""
         standings = () if self.ranking is None else self.ranking.standings
         return next((one for one in standings if one.name == name), None)
 
     def draw(self, folder: str | os.PathLike[str], *, suffix: str = ".png") -> tuple[Path, ...]:
-        """Draw all pictures, on light and on dark ground, and give their paths.
+        """Draw all pictures, on light and dark backgrounds, and return their paths.
 
         Raises:
             ImportError: without the extra `report`.
@@ -111,11 +113,12 @@ class StudyTable:
 
         return draw(self, Path(folder), suffix)
 
-    def __str__(self) -> str:
-        from pywatt.renderers.study import render
-        from pywatt.support.display import encodable
+    def explain(self) -> str:
+        """Return what the printed tables omit."""
+        return explained(self)
 
-        return encodable(render(self))
+    def __str__(self) -> str:
+        return shown(self)
 
 
 def study_table(
@@ -129,12 +132,11 @@ def study_table(
     """Make the table of single runs.
 
     Args:
-        study: its name.
+        study: name of the study.
         records: the runs, in the order of the study.
-        wanted: how many runs each model is to have on each device; None: not known.
-        models: (model, device) that are to be there; those without a run have a row without
-            figures.
-        notes: to put before those of the models.
+        wanted: number of runs planned for each model and device; None: not known.
+        models: the planned (model, device) pairs; one without a run gets a row without figures.
+        notes: notes to put before those of the models.
     """
     ordered = sorted(records, key=lambda r: (r.position, r.machine, r.key))
     places: dict[tuple[str, str, str, str], list[RunRecord]] = {}
@@ -163,7 +165,7 @@ def study_table(
 
 
 class _Names:
-    """Names of the rows: the model's, with what else it takes to tell it from others."""
+    """Names of the rows: the model's, with what else makes it unique."""
 
     def __init__(self, records: Sequence[RunRecord], devices: Iterable[str]) -> None:
         self._devices = {*devices, *(one.device for one in records)}
@@ -254,7 +256,7 @@ def _model_result(name: str, runs: Sequence[RunRecord], wanted: int | None) -> M
 
 
 def _mean(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean, and its standard deviation from how much the numbers differ; None for a single one."""
+    """Return the mean, and its standard deviation from the spread; None for a single number."""
     known = [number for number in numbers if number is not None]
     if not known or len(known) < len(numbers):
         return None, None
@@ -266,7 +268,7 @@ def _mean(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
 
 
 def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float | None]:
-    """Mean energy, and its standard deviation: by each run's or by how they differ, the larger."""
+    """Return the mean energy and its deviation: from the runs' own or their spread, the larger."""
     mean, spread = _mean([getattr(run, what) for run in runs])
     if mean is None:
         return None, None
@@ -278,7 +280,7 @@ def _mean_of(runs: Sequence[RunRecord], what: str) -> tuple[float | None, float 
 
 
 def _accuracy_std(runs: Sequence[RunRecord], spread: float | None) -> float | None:
-    """From how runs differ, and from the test being one draw, which all runs have in common."""
+    """Combine the spread of the runs with the deviation of the test, which all runs share."""
     stds = [run.accuracy_std for run in runs if run.accuracy_std is not None]
     if not stds:
         return spread
@@ -286,12 +288,12 @@ def _accuracy_std(runs: Sequence[RunRecord], spread: float | None) -> float | No
 
 
 def _common(items: Sequence[_T | None]) -> _T | None:
-    """What all have; None where they differ."""
+    """Return the common item; None where they differ."""
     return items[0] if len(set(items)) == 1 else None
 
 
 def _notes(results: Sequence[ModelResult], ranked: Ranking | None) -> Iterable[str]:
-    """Each note once, with the models that it belongs to where these are not all."""
+    """Yield each note once, with the models that it concerns unless these are all."""
     for result in results:
         for error in result.errors:
             yield f"{result.name} failed: {error}"
@@ -301,7 +303,7 @@ def _notes(results: Sequence[ModelResult], ranked: Ranking | None) -> Iterable[s
     singles = [result.name for result in with_figures if result.runs == 1]
     if singles:
         yield (
-            f"one run only, so how much runs differ is not in the ±: {', '.join(singles)}; "
+            f"one run only, so the variation between runs is not in the ±: {', '.join(singles)}; "
             "give more seeds or repeats"
         )
     owners: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""One model's result: what rankings and pictures are made of."""
+"""One model's result, from which rankings and pictures are made."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from pywatt.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
-    """What is known about one model on the study's task. None where not known.
+    """Results of one model on the study's task. None where not known.
 
     Attributes:
-        name: how the model is called; unique in a study.
-        accuracy: what the task's metric says, 0 to 1.
+        name: name of the model; unique in a study.
+        accuracy: result of the task's metric, 0 to 1.
         accuracy_std: one standard deviation of it.
         test_energy_j: energy of the whole test.
         test_energy_j_std: one standard deviation of it.
-        samples: items in the test.
+        samples: samples in the test.
         train_energy_j: energy of the training.
         train_energy_j_std: one standard deviation of it.
-        train_extrapolated: true if it is that of more epochs than were measured.
-        parameters: numbers in the model's parameters.
+        train_extrapolated: whether it is of more epochs than were measured.
+        parameters: number of parameters.
         macs: multiply-accumulates for one sample.
-        estimated: true if any of the energy comes from a model of the machine.
+        estimated: whether any of the energy was computed from a model of the machine.
     """
 
     name: str
@@ -44,7 +44,7 @@ class StudyRow:
 
     @property
     def sample_energy_j(self) -> float | None:
-        """Energy of the test over its samples."""
+        """Energy of the test per sample."""
         return None if not self.samples else _over(self.test_energy_j, self.samples)
 
     @property
@@ -54,12 +54,12 @@ class StudyRow:
 
     @property
     def correct_energy_j(self) -> float | None:
-        """Energy for each correct answer; None too where none is."""
+        """Energy per correct answer; None also where no answer is correct."""
         return None if not self.accuracy else _over(self.sample_energy_j, self.accuracy)
 
 
 def extrapolation(rows: Iterable[StudyRow]) -> str:
-    """Say how far energies of training are extrapolated; "" where none is."""
+    """Return whether training energies are extrapolated, as text; "" where none is."""
     kinds = {row.train_extrapolated for row in rows if row.train_energy_j is not None}
     if len(kinds) > 1:
         return "training partly extrapolated"

@@ -1,7 +1,7 @@
-"""What a study file asks for: read from TOML, checked as a whole before anything runs.
+"""Settings of a study: read from TOML, and checked as a whole before anything runs.
 
-Neither torch nor anything that the file names is imported here, so that results can be shown where
-the models cannot be built.
+Neither torch nor anything that the file names is imported here, so that results can be shown on a
+machine that cannot build the models.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Reference:
     """Something that can be imported and called, and its keyword arguments.
 
     Attributes:
-        target: "module:name" or "path/to/file.py:name", the path as seen from the study file.
-        arguments: what it is called with by name, beside what the study itself gives.
+        target: "module:name" or "path/to/file.py:name", the path relative to the study file.
+        arguments: keyword arguments, in addition to those of the study itself.
         where: file, line and key, for messages. Not part of a comparison.
     """
 
@@ -45,7 +45,7 @@ class Reference:
 
     @property
     def identity(self) -> Any:
-        """What makes it this one and no other, as JSON."""
+        """What identifies it, as JSON."""
         return {"call": self.target, **self.arguments}
 
 
@@ -54,14 +54,13 @@ class Recipe:
     """How models are trained, with torch's own parts.
 
     Attributes:
-        epochs: times through the training loader.
+        epochs: passes over the training loader.
         optimizer: called with the model's parameters.
-        loss: called without positional arguments; gives a function (output, target) -> loss. None:
-            the model's output is the loss, or has it as ``loss``.
-        scheduler: called with the optimizer; None: the learning rate stays.
-        scheduler_steps: "epoch" or "batch": after what the scheduler takes a step.
-        extrapolate_to: for how many epochs the energy is told, from those that are measured; None:
-            for these.
+        loss: called without positional arguments; returns a function (output, target) -> loss.
+            None: the model's output is the loss, or has it as ``loss``.
+        scheduler: called with the optimizer; None: the learning rate is constant.
+        scheduler_steps: "epoch" or "batch": when the scheduler takes a step.
+        extrapolate_to: number of epochs that the energy is extrapolated to; None: those measured.
     """
 
     epochs: int
@@ -73,7 +72,7 @@ class Recipe:
 
     @property
     def identity(self) -> Any:
-        """What makes it this one and no other, as JSON."""
+        """What identifies it, as JSON."""
         return {
             "epochs": self.epochs,
             "optimizer": self.optimizer.identity,
@@ -90,9 +89,9 @@ class ModelSettings:
 
     Attributes:
         name: unique in the study.
-        factory: gives a torch module.
-        training: a recipe; or a reference to a function (model, train_loader) that trains in its
-            own way; or None: the model is taken as it is.
+        factory: returns a torch module.
+        training: a recipe; or a reference to a function (model, train_loader) that trains the
+            model; or None: the model is not trained.
     """
 
     name: str
@@ -105,13 +104,13 @@ class PlannedRun:
     """One model, trained and tested once on one device.
 
     Attributes:
-        key: the same for the same run, on whatever machine: a hash of all that defines it.
-        setup: the same for runs that differ in device, seed and repeat only: a hash of the rest.
-        position: its place in the study; models first, then devices, seeds and repeats.
-        model: what runs.
+        key: hash of all that defines the run: the same on any machine.
+        setup: hash of the same without device, seed and repeat.
+        position: position in the study; models first, then devices, seeds and repeats.
+        model: the model.
         device: torch device.
-        seed: of all random generators.
-        repeat: which of the repeats, from 0.
+        seed: seed of all random generators.
+        repeat: index of the repeat, from 0.
     """
 
     key: str
@@ -129,19 +128,19 @@ class StudySettings:
 
     Attributes:
         path: the file.
-        name: of the study.
-        data: gives (train loader, test loader), or the test loader where nothing is trained.
+        name: name of the study.
+        data: returns (train loader, test loader), or the test loader if nothing is trained.
         metric: a function (output, batch) -> share in [0, 1], or a class whose objects have
             ``update(output, batch)`` and ``compute()``; None: top-1 of integer targets.
         forward: a function (model, batch) -> output; None: the model is called with the input.
         models: in the order of the file.
         devices: torch devices.
         seeds: each model is run with each of them.
-        repeats: how often with each seed.
-        threads: of torch on the CPU; None: as many as torch takes.
+        repeats: number of runs with each seed.
+        threads: torch's threads on the CPU; None: torch's default.
         budget_s: how long the test may be repeated until its energy is known to 1 %.
         sensors: names, or "auto".
-        rate_hz: readings a second; None: what each measurement takes by itself.
+        rate_hz: readings per second; None: the default of each measurement.
     """
 
     path: Path
@@ -160,7 +159,7 @@ class StudySettings:
 
     @property
     def task(self) -> str:
-        """A hash of what makes accuracies comparable: data and metric."""
+        """Hash of what makes accuracies comparable: data and metric."""
         return _hash(self._task)
 
     @property
@@ -169,7 +168,7 @@ class StudySettings:
         return {"data": self.data.identity, "metric": metric}
 
     def runs(self) -> tuple[PlannedRun, ...]:
-        """All runs of the study, in their order."""
+        """Return all runs of the study, in order."""
         forward = None if self.forward is None else self.forward.identity
         planned: list[PlannedRun] = []
         for model in self.models:
@@ -200,8 +199,8 @@ def read_settings(path: str | os.PathLike[str]) -> StudySettings:
     """Read a study file.
 
     Raises:
-        StudyError: it cannot be read, is no TOML, or asks for what makes no sense; the message
-            names the file, the line and the key, and what to write instead.
+        StudyError: it cannot be read, is not TOML, or is invalid; the message names the file, the
+            line and the key, and what to write instead.
     """
     source = Path(path)
     try:
@@ -210,9 +209,9 @@ def read_settings(path: str | os.PathLike[str]) -> StudySettings:
     except OSError as error:
         raise StudyError(f"{source} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise StudyError(f"{source} is no text in UTF-8: save it as such") from error
+        raise StudyError(f"{source} is not UTF-8 text: save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{source} is no TOML: {error}; see https://toml.io") from error
+        raise StudyError(f"{source} is not TOML: {error}; see https://toml.io") from error
     return _settings(source, TomlTable(source, text, document))
 
 
@@ -221,13 +220,13 @@ def _settings(path: Path, root: TomlTable) -> StudySettings:
     default = None
     if training != INFERENCE_ONLY:
         default = root.table("training", or_else=f'or training = "{INFERENCE_ONLY}"')
-        _recipe(default)  # what is wrong with it is told, whether a model uses it or not
+        _recipe(default)  # check it even if no model uses it
     models = tuple(_model(table, default) for table in root.tables("models"))
     names = [model.name for model in models]
     for index, name in enumerate(names):
         if name in names[:index]:
             root.fail(
-                ("models", index, "name"), f"{name!r} is there twice: give each model its own name"
+                ("models", index, "name"), f"{name!r} is used twice: give each model its own name"
             )
     settings = StudySettings(
         path=path,
@@ -253,7 +252,7 @@ def _rate_hz(root: TomlTable) -> float | None:
         return None
     rate_hz = root.number("rate_hz", above=0.0)
     if not 1.0 <= rate_hz <= 10_000.0:
-        root.fail(("rate_hz",), f"must be from 1 to 10,000 readings a second, not {rate_hz:g}")
+        root.fail(("rate_hz",), f"must be from 1 to 10,000 readings per second, not {rate_hz:g}")
     return rate_hz
 
 
@@ -329,7 +328,7 @@ def _reference(table: TomlTable, key: str) -> Reference:
     try:
         json.dumps(arguments)
     except TypeError:
-        table.fail((key,), "its arguments must be texts, numbers, truths, lists and tables of them")
+        table.fail((key,), "arguments must be strings, numbers, booleans, lists or tables of them")
     return Reference(given, arguments, table.where((key,)))
 
 

@@ -1,9 +1,8 @@
-"""The results of a study in an SQLite file: every finished run, and who is at work on which.
+"""The results of a study in an SQLite file: every finished run, and which process does which run.
 
-Each change is one transaction that is on the disk when it returns (rollback journal,
-synchronous=EXTRA): a process or a machine that dies loses the run that it was in, and no other. A
-rollback journal rather than a write-ahead log: there are few writes, and the file alone, copied to
-another machine, is all there is.
+Each change is one transaction, on disk when it returns (rollback journal, synchronous=EXTRA): a
+crash of a process or machine loses the current run and no other. A rollback journal rather than a
+write-ahead log: there are few writes, and the file alone can be copied to another machine.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ class Store:
 
     Args:
         path: the file.
-        create: make it where there is none.
+        create: create it if it does not exist.
 
     Raises:
-        StudyError: it cannot be opened, is not pywatt's, or was written by a newer pywatt.
+        StudyError: it cannot be opened, is not a results file, or was written by a newer pywatt.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -72,7 +71,7 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Store:
@@ -83,7 +82,7 @@ class Store:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """SQLite's own, for what this class does not offer."""
+        """The SQLite connection, for what this class does not offer."""
         return self._connection
 
     def _open(self, create: bool) -> None:
@@ -98,16 +97,16 @@ class Store:
         version = self._one("PRAGMA user_version")
         if version > SCHEMA_VERSION:
             raise StudyError(
-                f"{self.path} was written in version {version} by a newer pywatt, this one reads "
+                f"{self.path} was written in version {version} by a newer pywatt; this one reads "
                 f"up to {SCHEMA_VERSION}: pip install --upgrade pywatt"
             )
 
-    def claim(self, key: str, token: str, *, most_deaths: int) -> int | None:
-        """Take a run that nobody has done or is doing, or that was begun here and not finished.
+    def claim(self, key: str, token: str, *, max_deaths: int) -> int | None:
+        """Claim a run that is neither done nor being done, or that was begun but not finished.
 
         Returns:
-            How many processes have died in it so far, `most_deaths` at most: with so many it is not
-            taken. None: it is done, or somebody is at it.
+            Number of processes that have died in it so far, `max_deaths` at most: with that many it
+            is not claimed. None: it is done, or another process does it.
         """
         with self._errors(), self._transaction():
             claimed = self._connection.execute(
@@ -121,42 +120,42 @@ class Store:
                 if is_alive(self.path, claimed[0]):
                     return None
                 deaths = claimed[1] + bool(claimed[0])
-            if deaths >= most_deaths:
-                return most_deaths
+            if deaths >= max_deaths:
+                return max_deaths
             self._connection.execute(
                 "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (key, token, deaths)
             )
         return deaths
 
     def claimed(self, keys: Iterable[str]) -> list[str]:
-        """Those runs that a living process is at."""
+        """Return those runs that a living process does."""
         with self._errors():
             rows = self._connection.execute("SELECT key, token FROM claims").fetchall()
         wanted = set(keys)
         return [key for key, token in rows if key in wanted and is_alive(self.path, token)]
 
     def release(self, key: str) -> None:
-        """Give back a run that was not done, without counting a death."""
+        """Release a run that was not done, without counting a death."""
         with self._errors(), self._transaction():
             self._connection.execute("UPDATE claims SET token = '' WHERE key = ?", (key,))
 
     def finish(self, record: RunRecord) -> None:
-        """Keep the result of a run, which ends its claim."""
+        """Save the result of a run, and end its claim."""
         with self._errors(), self._transaction():
             self._insert(record)
             self._connection.execute("DELETE FROM claims WHERE key = ?", (record.key,))
 
     def add(self, records: Iterable[RunRecord]) -> None:
-        """Keep results of runs from elsewhere, all or none; those with the same key give way."""
+        """Save results of other runs, all or none; they replace those with the same key."""
         with self._errors(), self._transaction():
             for record in records:
                 self._insert(record)
 
     def forget_failures(self, keys: Sequence[str], machine: str) -> None:
-        """Let runs that failed be tried again on a machine, whatever is known of deaths in them.
+        """Let failed runs be repeated on a machine, and reset their numbers of deaths.
 
-        Only its own failures are removed. Its next claims take such a run though another machine's
-        row is there, unless that one is without an error and this machine has not failed.
+        Only this machine's failures are removed. Its next claims take such a run even if another
+        machine's row exists, unless that one has no error and this machine has not failed.
         """
         with self._errors(), self._transaction():
             for key in keys:
@@ -166,7 +165,7 @@ class Store:
                     (key, machine),
                 ).fetchone()
                 if counts is not None and counts[0] is not None:
-                    # A claim that nobody holds, so that the run is done even if we die before it.
+                    # A claim without a holder, so that the run is done even if this process dies.
                     self._connection.execute(
                         "INSERT OR IGNORE INTO claims VALUES (?, '', 0)", (key,)
                     )
@@ -177,7 +176,7 @@ class Store:
                 self._connection.execute("UPDATE claims SET deaths = 0 WHERE key = ?", (key,))
 
     def records(self) -> list[RunRecord]:
-        """All finished runs, in the order of the study."""
+        """Return all finished runs, in the order of the study."""
         with self._errors():
             rows = self._connection.execute(
                 f"SELECT {', '.join(_FIELDS)} FROM runs ORDER BY position, machine, key"
@@ -196,13 +195,13 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing; the write lock is taken at once, so that what was read still holds."""
+        """Commit all or nothing; take the write lock at once, so that what was read stays valid."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            # SQLite has ended the transaction itself after some errors, a full disk among them.
+            # After some errors, such as a full disk, SQLite has already ended the transaction.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
@@ -216,15 +215,15 @@ class Store:
 
 
 def _remedy(message: str) -> str:
-    kept = "the runs that were finished before are kept"
+    kept = "runs finished before are kept"
     if "full" in message or "I/O" in message:
         return f"free space on its disk and run the study again; {kept}"
     if "locked" in message:
-        return f"another process has held it for {BUSY_S:g} s: end that, and run again; {kept}"
+        return f"another process has locked it for {BUSY_S:g} s: end that, and run again; {kept}"
     if "not a database" in message or "malformed" in message or "encrypted" in message:
         return "it holds no results of pywatt, or is damaged: give another file"
     if "readonly" in message or "unable to open" in message:
-        return "its folder must exist, and you must be allowed to write there"
+        return "its folder must exist and be writable"
     return kept
 
 

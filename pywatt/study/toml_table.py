@@ -1,4 +1,4 @@
-"""One table of a TOML file, read key by key, which says in what line something is wrong with it."""
+"""One table of a TOML file, read key by key; errors name the line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _KEY = re.compile(r"""\s*([\w.-]+|"[^"]*"|'[^']*')\s*=""")
 
 
 class TomlTable:
-    """A table, and where it lies in its file.
+    """A table and its place in the file.
 
     Args:
         path: the file, for messages.
-        text: all of the file.
+        text: text of the file.
         table: this table, parsed.
         place: keys and indices that lead to it.
+        below: a table whose keys are defaults.
     """
 
     def __init__(
@@ -43,15 +44,15 @@ class TomlTable:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys that it has."""
+        """The keys of the table."""
         return frozenset(self._table)
 
     def over(self, below: TomlTable) -> TomlTable:
-        """This table, with the keys of another where it lacks them."""
+        """Return this table, with the keys of another where it lacks them."""
         return TomlTable(self._path, self._text, self._own, self._place, below)
 
     def get(self, key: str, default: Any = _REQUIRED) -> Any:
-        """What a key has, of whatever type."""
+        """Return the value of a key, of any type."""
         self._read[key] = None
         if key not in self._table:
             if default is _REQUIRED:
@@ -60,22 +61,22 @@ class TomlTable:
         return self._table[key]
 
     def text(self, key: str, default: Any = _REQUIRED) -> str:
-        """A text that is not empty."""
+        """Return a string that is not empty."""
         found = self.get(key, default)
         if not (isinstance(found, str) and found.strip()):
-            self.fail((key,), f'must be a text, such as {key} = "a", not {found!r}')
+            self.fail((key,), f'must be a string, such as {key} = "a", not {found!r}')
         return str(found)
 
     def texts(self, key: str, default: Any = _REQUIRED) -> tuple[str, ...]:
-        """One text or more, each once."""
+        """Return one or more distinct strings."""
         found = self.get(key, default)
         items = found if isinstance(found, (list, tuple)) else [found]
         if not items or not all(isinstance(item, str) and item for item in items):
-            self.fail((key,), f'must be texts, such as {key} = ["a", "b"], not {found!r}')
+            self.fail((key,), f'must be strings, such as {key} = ["a", "b"], not {found!r}')
         return self._each_once(key, items)
 
     def number(self, key: str, *, above: float, default: Any = _REQUIRED) -> float:
-        """A number above a limit."""
+        """Return a number above a limit."""
         found = self.get(key, default)
         right = isinstance(found, (int, float)) and not isinstance(found, bool)
         if not right or not above < found < math.inf:
@@ -83,30 +84,30 @@ class TomlTable:
         return float(found)
 
     def whole_number(self, key: str, *, least: int, default: Any = _REQUIRED) -> int:
-        """A whole number of at least so much."""
+        """Return an integer of at least `least`."""
         found = self.get(key, default)
         if not isinstance(found, int) or isinstance(found, bool) or found < least:
-            self.fail((key,), f"must be a whole number of at least {least}, not {found!r}")
+            self.fail((key,), f"must be an integer of at least {least}, not {found!r}")
         return int(found)
 
     def whole_numbers(self, key: str, default: Any = _REQUIRED) -> tuple[int, ...]:
-        """One whole number or more of 0 or more, each once."""
+        """Return one or more distinct integers from 0 to 2**32 - 1."""
         found = self.get(key, default)
         items = found if isinstance(found, (list, tuple)) else [found]
         right = (isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**32 for i in items)
         if not items or not all(right):
-            self.fail((key,), f"must be whole numbers from 0 to 2**32 - 1, such as {key} = [0, 1]")
+            self.fail((key,), f"must be integers from 0 to 2**32 - 1, such as {key} = [0, 1]")
         return self._each_once(key, items)
 
     def table(self, key: str, *, or_else: str = "") -> TomlTable:
-        """A table inside this one."""
+        """Return a table inside this one."""
         found = self.get(key)
         if not isinstance(found, dict):
-            self.fail((key,), f"must be a table, as [{key}] begins one {or_else}".rstrip())
+            self.fail((key,), f"must be a table, which [{key}] begins {or_else}".rstrip())
         return TomlTable(self._path, self._text, found, (*self._place, key))
 
     def tables(self, key: str) -> Iterator[TomlTable]:
-        """One table or more in an array inside this one."""
+        """Yield the tables of an array inside this one; there must be at least one."""
         found = self.get(key)
         if not isinstance(found, list) or not found or not all(isinstance(t, dict) for t in found):
             self.fail((key,), f"must be tables, each begun by [[{key}]]")
@@ -114,15 +115,15 @@ class TomlTable:
             yield TomlTable(self._path, self._text, table, (*self._place, key, index))
 
     def done(self) -> None:
-        """Refuse keys that nobody has asked for."""
+        """Raise for keys that were never read."""
         for key in self._table:
             if key not in self._read:
                 near = difflib.get_close_matches(key, self._read, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self._read)}"
-                self.fail((key,), f"is not known here; {hint}")
+                self.fail((key,), f"is not a known key; {hint}")
 
     def where(self, place: Place) -> str:
-        """File, line and key of a place in this table."""
+        """Return file, line and key of a place in this table."""
         if self._below is not None and place and place[0] not in self._own:
             return self._below.where(place)
         whole = (*self._place, *place)
@@ -131,12 +132,12 @@ class TomlTable:
         return ", ".join(part for part in parts if part)
 
     def fail(self, place: Place, what: str) -> NoReturn:
-        """Say where something is wrong, and what. Raises StudyError."""
+        """Raise StudyError with the place and what is wrong there."""
         raise StudyError(f"{self.where(place)}: {what}")
 
     def _each_once(self, key: str, items: Any) -> tuple[Any, ...]:
         if len(set(items)) < len(items):
-            self.fail((key,), f"has something twice: {list(items)!r}")
+            self.fail((key,), f"has a duplicate: {list(items)!r}")
         return tuple(items)
 
 
@@ -146,10 +147,10 @@ def _dotted(place: Place) -> str:
 
 
 def _line_of(text: str, place: Place) -> int | None:
-    """The line, from 1, of a place or of the nearest table that holds it; None where not found.
+    """Return the line, from 1, of a place or of the nearest table that holds it; None if not found.
 
-    Parsers of TOML keep no lines. This knows headers and keys at the start of a line, which is how
-    people write them.
+    TOML parsers keep no line numbers. This finds headers and keys at the start of a line, where
+    they usually are.
     """
     best: tuple[int, int] | None = None
     counts: dict[Place, int] = {}
@@ -168,7 +169,7 @@ def _line_of(text: str, place: Place) -> int | None:
 
 
 def _header_place(bracket: str, name: str, counts: dict[Place, int]) -> Place:
-    """The place that a header begins, arrays of tables counted."""
+    """Return the place that a header begins, with arrays of tables counted."""
     place: Place = ()
     keys = _keys(name)
     for depth, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""Training of one model in a study, and its energy."""
+"""Train one model of a study, and measure the energy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from pywatt import _core
 from pywatt.measurement.measure import measure
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ
-from pywatt.sensors.discovery import SensorChoice, select
+from pywatt.sensors.selection import SensorChoice, select
 from pywatt.study.imports import Imports
 from pywatt.study.settings import Recipe, Reference
 from pywatt.training.loop import profile_training, targets_of
@@ -22,17 +22,18 @@ from pywatt.training.result import Extrapolation, TrainingProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEnergy:
-    """What a training took. None where not known.
+    """Energy of a training. None where not known.
 
     Attributes:
-        energy_j: energy of all of it, loading and all else between the steps included;
-            extrapolated where the recipe asks for that.
+        energy_j: energy of the whole training, with loading and all else between the steps;
+            extrapolated if the recipe asks for it.
         energy_j_std: one standard deviation of it.
-        duration_s: how long it took.
-        epochs: measured times through the loader; None where the model trains its own way.
-        extrapolated_to: for how many epochs energy and duration are told; None: for those.
-        estimated: true if any of the energy comes from a model of the machine.
-        notes: what a reader of the figures has to know.
+        duration_s: duration of the training.
+        epochs: measured epochs; None where the model has its own training function.
+        extrapolated_to: number of epochs that energy and duration are extrapolated to; None: those
+            measured.
+        estimated: whether any of the energy was computed from a model of the machine.
+        notes: caveats on the figures.
     """
 
     energy_j: float | None
@@ -56,7 +57,7 @@ def train(
     rate_hz: float | None,
     clock: _core.Clock | None,
 ) -> TrainingEnergy:
-    """Train a model by a recipe or its own function, and measure that.
+    """Train a model by a recipe or its own function, and measure the energy.
 
     Raises:
         StudyError: what the recipe names cannot be imported.
@@ -64,7 +65,7 @@ def train(
     """
     model.train()
     if isinstance(training, Reference):
-        return _own_way(model, loader, training, imports, device, sensors, rate_hz, clock)
+        return _by_function(model, loader, training, imports, device, sensors, rate_hz, clock)
     optimizer = imports.call(training.optimizer, model.parameters())
     scheduler = None
     if training.scheduler is not None:
@@ -84,7 +85,7 @@ def train(
         device=device,
         sensors=sensors,
         rate_hz=rate_hz,
-        method="time",  # the whole counts here, not its layers
+        method="time",  # only the total is used, not the layers
         progress=False,
         clock=clock,
     )
@@ -105,7 +106,7 @@ def train(
 
 
 def _of_tensors(loss_of: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Give torch's own losses, which take tensors, the logits of an output that is none."""
+    """Wrap torch's losses, which take tensors, to use the logits of an output object."""
     if not isinstance(loss_of, nn.modules.loss._Loss):
         return loss_of
 
@@ -115,7 +116,7 @@ def _of_tensors(loss_of: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     return of_logits
 
 
-def _own_way(
+def _by_function(
     model: nn.Module,
     loader: Iterable[Any],
     fit: Reference,
@@ -127,7 +128,7 @@ def _own_way(
 ) -> TrainingEnergy:
     notes: tuple[str, ...] = ()
     if isinstance(sensors, str) and sensors == "auto":
-        # Those of the model's device only, as for the test.
+        # The sensors of the model's device only, as for the test.
         chosen = select("auto", devices=[str(device)])
         sensors, notes = [sensor.core for sensor in chosen.sensors], chosen.notes
     rate_hz = DEFAULT_RATE_HZ if rate_hz is None else rate_hz
@@ -148,7 +149,7 @@ def _own_way(
 def _step(
     forward: Callable[[nn.Module, Any], Any], loss_of: Any, optimizer: torch.optim.Optimizer
 ) -> Callable[[TrainingProfiler, nn.Module, Any], Any]:
-    """What is done with a batch where the study says how the model is called."""
+    """Return the training step of a study that has its own `forward`."""
 
     def step(profiler: TrainingProfiler, model: nn.Module, batch: Any) -> Any:
         with profiler.phase("forward"):

@@ -1,4 +1,4 @@
-"""What can be told of a function without calling it."""
+"""Properties of a function, found without calling it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def works_later(function: Callable[..., Any]) -> bool:
-    """Tell whether a call returns before its work is done: a generator, a coroutine, or both."""
+    """Return whether a call returns before its work is done: a generator, a coroutine, or both."""
     while isinstance(function, functools.partial):
         function = function.func
     return any(
@@ -24,7 +24,7 @@ def works_later(function: Callable[..., Any]) -> bool:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Name of a function, or of the class of an object that can be called."""
+    """Return the name of a function, or of the class of a callable object."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)

@@ -1,4 +1,4 @@
-"""Checks of what users give: that it is a number of the right kind, and else what to give."""
+"""Checks of numbers that users give; errors say what to give instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pywatt.errors import ArgumentError
 
 
 def check_count(name: str, count: Any, least: int, **or_else: str | None) -> None:
-    """Raise ArgumentError for what is no whole number of at least `least`, nor `or_else`."""
+    """Raise ArgumentError unless `count` is an integer of at least `least`, or is `or_else`."""
     if count in or_else.values():
         return
     if not isinstance(count, SupportsIndex) or operator.index(count) < least:
@@ -21,7 +21,7 @@ def check_count(name: str, count: Any, least: int, **or_else: str | None) -> Non
 
 
 def check_positive(name: str, number: Any, example: str) -> None:
-    """Raise ArgumentError for what is no finite number above 0."""
+    """Raise ArgumentError unless `number` is finite and above 0."""
     try:
         right = not isinstance(number, bool | str | bytes) and 0.0 < float(number) < math.inf
     except (TypeError, ValueError, OverflowError):

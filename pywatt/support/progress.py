@@ -11,13 +11,13 @@ from contextlib import contextmanager
 def progress_bar(
     description: str, total: int | None, show: bool | None = None
 ) -> Iterator[Callable[..., None]]:
-    """Show a bar on standard error; gives a function that moves it by one.
+    """Show a bar on standard error, and yield a function that advances it by one step.
 
-    That function also takes how far to move it, and a new description.
+    That function also takes a number of steps and a new description.
 
     Args:
-        description: what is going on.
-        total: how many steps there will be; None where not known.
+        description: text beside the bar.
+        total: number of steps; None where not known.
         show: True, False, or None: only if standard error is a terminal.
     """
     if not (sys.stderr.isatty() if show is None else show):
@@ -33,7 +33,7 @@ def progress_bar(
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-        # Redrawing costs CPU time that the software sensor would count as the model's.
+        # Redrawing takes CPU time, which the software sensor would count as the model's.
         refresh_per_second=2,
     )
     with bar:

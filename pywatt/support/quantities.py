@@ -1,4 +1,4 @@
-"""Numbers as people read them. Units other than SI's own appear only here, in what is shown."""
+"""Numbers as text. Units other than plain SI appear only here, in displayed text."""
 
 import math
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ class Scale:
 
     @classmethod
     def of(cls, largest: float, unit: str) -> "Scale":
-        """The scale on which the column's largest number has two digits or more in front."""
+        """Return the scale on which the largest number has two or more digits before the point."""
         prefix, factor = _prefix(largest, least=10.0)
         return cls(prefix + unit, factor, _decimals(largest * factor, digits=5))
 
     @classmethod
     def whole(cls, largest: float, unit: str) -> "Scale":
-        """The scale in the unit itself, for numbers that are rarely small."""
+        """Return the scale in the unit itself, for numbers that are rarely small."""
         return cls(unit, 1.0, _decimals(largest, digits=4))
 
     def text(self, number: float | None) -> str:
-        """The number without its unit. One too small to be seen says so rather than read 0."""
+        """Return the number without its unit; one that would round to 0 as an upper bound."""
         if number is None:
             return NOT_AVAILABLE
         scaled = number * self.factor
@@ -40,31 +40,31 @@ class Scale:
 
 
 def fixed(number: float, decimals: int) -> str:
-    """The number with so many decimals; what rounds to zero has no sign."""
+    """Return the number with this many decimals; a number that rounds to zero has no sign."""
     return f"{round(number, decimals) + 0.0:,.{decimals}f}"
 
 
 def with_std(number: float, std: float | None, unit: str) -> str:
-    """A text such as 65.21 ± 0.43 J; two digits of the standard deviation decide its decimals."""
+    """Return a text such as 65.21 ± 0.43 J, with two digits of the standard deviation."""
     if not std or not math.isfinite(std):
         return quantity(number, unit)
     prefix, factor = _prefix(number, least=1.0)
     wanted = max(0, 1 - math.floor(math.log10(std * factor)))
-    # No more than seven digits: a standard deviation so small is no reason to show more.
+    # No more than seven digits, however small the standard deviation.
     decimals = min(wanted, 7 - len(f"{abs(number) * factor:.0f}"))
     spread = Scale(prefix + unit, factor, max(0, decimals)).text(std)
     return f"{fixed(number * factor, max(0, decimals))} ± {spread} {prefix}{unit}"
 
 
 def quantity(number: float, unit: str) -> str:
-    """Four digits and a unit."""
+    """Return a text of four digits and a unit."""
     prefix, factor = _prefix(number, least=1.0)
     scaled = number * factor
     return f"{scaled:,.4g} {prefix}{unit}" if scaled < 9999.5 else f"{scaled:,.0f} {prefix}{unit}"
 
 
 def count(number: int) -> str:
-    """A text such as 25.6 M."""
+    """Return a text such as 25.6 M."""
     for factor, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= factor:
             return f"{number / factor:.1f} {suffix}"
@@ -72,14 +72,14 @@ def count(number: int) -> str:
 
 
 def percent(share: float) -> str:
-    """A share that is not quite none or all never reads as such."""
+    """Return a text such as 12 %; only exact shares read 0 % or 100 %."""
     if 0.0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"
 
 
 def total(numbers: Iterable[float | None]) -> float | None:
-    """The sum of what is known; None where nothing is."""
+    """Return the sum of the known numbers; None where none is known."""
     known = [number for number in numbers if number is not None]
     return math.fsum(known) if known else None
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment when half of something would stay undone."""
+"""Defer Ctrl-C during work that must not be left half done."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block has ended; then it comes, out of the `with` statement.
+    """Defer Ctrl-C until the block has ended; it is then raised from the `with` statement.
 
-    For short work that must be done whole, such as putting hooks on or taking them off. Python
-    runs signal handlers in its main thread only, so other threads need nothing.
+    For short work that must be completed, such as adding or removing hooks. Python runs signal
+    handlers in its main thread only, so other threads need nothing.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

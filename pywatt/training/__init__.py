@@ -1,6 +1,6 @@
-"""Energy of a training: its phases, the layers in them, its epochs, and what more would take.
+"""Energy of a training run: its phases, layers and epochs, and extrapolation to more epochs.
 
-`session.py` measures a user's own loop and `loop.py` brings one; `hooks.py` records phases and
-modules' calls, `segment.py` attributes parts of a training, `ledger.py` adds them up, `assembly.py`
-makes of it what is told: `result.py`.
+`profiler.py` measures the user's own loop, `loop.py` provides one. `hooks.py` records phases and
+module calls, `segment.py` attributes parts of the run, `ledger.py` sums them, and `assembly.py`
+builds the result, defined in `result.py`.
 """

@@ -1,4 +1,4 @@
-"""From the sums of a training to its finished profile."""
+"""Build the finished profile of a training from its sums."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from pywatt.attribution import Method
-from pywatt.model.modules import find_wholes
-from pywatt.profiling.assembly import environment
-from pywatt.support.notes import NoteOnParts
+from pywatt.model.environment import environment
+from pywatt.model.modules import find_opaque
+from pywatt.support.notes import NoteOnParts, ordered
 from pywatt.training.hooks import TrainingHooks
 from pywatt.training.layers import Shared, layers_of, method_of, phases_of, share
 from pywatt.training.ledger import Ledger
@@ -19,7 +19,7 @@ from pywatt.training.result import (
     TrainingProfile,
     TrainingSession,
 )
-from pywatt.training.segment import UNTOLD
+from pywatt.training.segment import UNSEPARATED
 from pywatt.training.tally import EpochTally
 
 
@@ -35,29 +35,29 @@ def assemble(
     ended: str | None,
     method: Method,
 ) -> TrainingProfile:
-    """Make the profile of one session.
+    """Build the profile of one session.
 
     Args:
-        hooks: those of its last segment.
+        hooks: hooks of its last segment.
         ledger: its sums.
-        epochs: what was counted of its epochs.
-        first_index: how many epochs were completed before it.
-        batches: how many batches it had.
-        traced_batches: in how many of them modules were traced.
+        epochs: tallies of its epochs.
+        first_index: number of epochs completed before it.
+        batches: its number of batches.
+        traced_batches: number of batches in which modules were traced.
         date: when it began.
         ended: how it ended; see `TrainingSession`.
-        method: asked-for method of attribution.
+        method: requested attribution method.
     """
     total = ledger.total
     known = total is not None
     names = [entry.name for entry in hooks.entries]
     shared = share(ledger, names, batches / max(1, traced_batches), method)
     phases = phases_of(shared, known=known)
-    layers = layers_of(hooks.entries, shared, known=known)
+    layers = layers_of(hooks.entries, shared, known=known, all_traced=traced_batches == batches)
     found_by, reason = method_of(shared)
     closure = next((one.closure for one in shared if one.closure is not None), None)
     notes = _notes(hooks, ledger, shared, phases, layers, batches, traced_batches)
-    told = _epochs(ledger, epochs, first_index)
+    epoch_energies = _epochs(ledger, epochs, first_index)
     used = set(ledger.sources)
     energy_j = None if total is None else total.energy_j
     energy_j_std = None if total is None else total.energy_j_std
@@ -65,14 +65,14 @@ def assemble(
         model=hooks.entries[0].type,
         phases=phases,
         layers=layers,
-        epochs=told,
+        epochs=epoch_energies,
         sessions=(
             TrainingSession(
                 date=date,
                 energy_j=energy_j,
                 energy_j_std=energy_j_std,
                 duration_s=ledger.duration_s,
-                complete_epochs=sum(epoch.complete for epoch in told),
+                complete_epochs=sum(epoch.complete for epoch in epoch_energies),
                 ended=ended,
             ),
         ),
@@ -88,7 +88,7 @@ def assemble(
         method_reason=reason,
         closure=None if closure is None else closure.factor,
         closure_std=None if closure is None else closure.factor_std,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=ordered(notes),
         estimated=any(source.info.estimated for source in ledger.sources.values()),
         environment=environment(hooks, date),
     )
@@ -101,7 +101,7 @@ def _epochs(
     index = first_index
     for k, tally in enumerate(tallies):
         sums = ledger.epochs.get(k)
-        # Until its last segment is attributed, an epoch is not known to be over.
+        # An epoch counts as complete only once its last segment is attributed.
         whole = sums is not None and sums.pieces == tally.pieces and not tally.is_open
         known = whole and sums is not None and not sums.unknown and not tally.is_cut
         epochs.append(
@@ -140,8 +140,8 @@ def _notes(
 ) -> Iterator[str]:
     by_replay = any(one.phase_method == "replay" for one in shared)
     for note in ledger.notes:
-        # Why segments alone could not tell phases apart does not matter where replay did.
-        if not (by_replay and note.startswith(UNTOLD)):
+        # Why segments alone could not separate phases does not matter if replay did.
+        if not (by_replay and note.startswith(UNSEPARATED)):
             yield note
     for one in shared:
         yield from one.notes
@@ -150,26 +150,25 @@ def _notes(
     unresolved = [phase.name for phase in phases if phase.resolved is False]
     if unresolved:
         yield NoteOnParts(
-            "the power of these phases could not be told from that of others, so their energies "
-            f"are hardly more than shares of time: {', '.join(unresolved)}"
+            f"phases not resolved, mostly their share of run time: {', '.join(unresolved)}"
         )
     if 0 < traced_batches < batches:
         yield NoteOnParts(
-            f"modules were traced in {traced_batches:,} of {batches:,} batches, and their energies "
-            "are scaled to the phases of all"
+            f"modules were traced in {traced_batches:,} of {batches:,} batches; their energies are "
+            "scaled up to the phases of all batches"
         )
     elif not batches:
         yield NoteOnParts(
-            "no step was seen: go through the loader with p.epoch(loader), so that modules can be "
-            "traced, and what was recorded is attributed and forgotten after each minute"
+            "no step was seen: iterate over p.epoch(loader), so that modules can be traced and "
+            "memory stays bounded"
         )
     elif not traced_batches:
         yield NoteOnParts(
-            "modules were traced in no batch: train for two or more to have energies of layers"
+            "modules were traced in no batch: train for two or more to get energies of layers"
         )
-    yield from find_wholes(hooks.entries, [int(layer.forward_calls) for layer in layers])
+    yield from find_opaque(hooks.entries, [int(layer.forward_calls) for layer in layers])
     if hooks.compiled_inside:
-        yield "torch.compile was at work during the training, and its energy is included"
+        yield "torch.compile compiled during the training; its energy is included"
     for device, timeline in hooks.timelines.items():
         if timeline.failure is not None:
             yield f"work on {device} was timed only until it failed: {timeline.failure}"

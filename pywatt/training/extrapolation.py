@@ -1,7 +1,7 @@
-"""From the first epochs of a training to all of it, as "Watt For What" does (arXiv 2310.06522).
+"""Extrapolate a training from its first epochs, as "Watt For What" does (arXiv 2310.06522).
 
-There a training is measured over its first 1 to 5 epochs and their mean is taken for each of the
-rest. What is added here is how sure that is: epochs differ, and of few one knows badly by how much.
+There the first 1 to 5 epochs are measured and their mean is taken for each of the rest. Added here
+is the uncertainty: epochs differ, and a few of them show poorly by how much.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ INTERVAL = 0.95
 
 
 def extrapolate(profile: TrainingProfile, epochs: int) -> Extrapolation:
-    """Extrapolate a training to so many epochs; see `TrainingProfile.extrapolate`.
+    """Extrapolate a training to `epochs` epochs in all; see `TrainingProfile.extrapolate`.
 
-    The energy so far (of interrupted epochs too) and, for each epoch to come, the mean of the
-    complete ones. Of n epochs with sample variance s², the sum of m to come differs from m times
-    their mean with variance s²(m + m²/n), a prediction interval of Student's t with n - 1 degrees
-    of freedom (G. Hahn, J. Am. Stat. Assoc. 64, 1969). Measurement errors that epochs have in
-    common do not show in s² and are added, the same way round for all.
+    The result is the energy so far (interrupted epochs included) plus, for each epoch to come, the
+    mean of the complete ones. Given n epochs with sample variance s², the sum of m more differs
+    from m times their mean with variance s²(m + m²/n): a prediction interval of Student's t with
+    n - 1 degrees of freedom (G. Hahn, J. Am. Stat. Assoc. 64, 1969). Measurement errors common to
+    all epochs do not show in s²; they are added as fully correlated.
     """
     epochs = operator.index(epochs)
     known = [e for e in profile.epochs if e.complete and e.energy_j is not None]
@@ -42,7 +42,7 @@ def extrapolate(profile: TrainingProfile, epochs: int) -> Extrapolation:
     energy_j = profile.energy_j + ahead * mean_j
     notes = [
         f"extrapolated, not measured: {done} of {epochs} epochs were measured, and each of the "
-        f"other {ahead} is taken to be the mean of them"
+        f"other {ahead} is assumed to take their mean"
     ]
     energy_std = low_j = high_j = None
     if ahead == 0:
@@ -61,7 +61,7 @@ def extrapolate(profile: TrainingProfile, epochs: int) -> Extrapolation:
         )
         low_j, high_j = max(profile.energy_j, energy_j - reach_j), energy_j + reach_j
         if count < 3:
-            notes.append("the spread is that of two epochs only: the interval is wide for it")
+            notes.append("the spread is that of two epochs only, so the interval is wide")
     return Extrapolation(
         epochs=epochs,
         measured_epochs=done,

@@ -1,4 +1,4 @@
-"""Gradients that modules' outputs get in a pass, and passes that leave none behind."""
+"""Collect gradients of module outputs, and run passes that leave no gradients behind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pywatt.replay.calls import Intercept, intercepted
 from pywatt.support.signals import uninterrupted
 from pywatt.training.autograd import tensors_in
 
-# A module, and the number of its call in a pass.
+# Index of a module, and of one of its calls in a pass.
 Call = tuple[int, int]
 
 
 class _GradientIntercept(Intercept):
-    """Sees the gradients that the outputs of a module's calls get."""
+    """Captures the gradients of the outputs of a module's calls."""
 
     calls = 0
     keep: Callable[[int, int, int, torch.Tensor], None]
@@ -30,14 +30,14 @@ class _GradientIntercept(Intercept):
         tensors = list(tensors_in(output))
         for place, tensor in enumerate(tensors):
             if tensor.requires_grad:
-                self._listen(tensor, call, place, len(tensors))
+                self._watch(tensor, call, place, len(tensors))
         return output
 
-    def _listen(self, tensor: torch.Tensor, call: int, place: int, places: int) -> None:
-        def heard(gradient: torch.Tensor) -> None:
+    def _watch(self, tensor: torch.Tensor, call: int, place: int, places: int) -> None:
+        def captured(gradient: torch.Tensor) -> None:
             self.keep(call, place, places, gradient)
 
-        tensor.register_hook(heard)  # type: ignore[no-untyped-call]  # untyped in torch
+        tensor.register_hook(captured)  # type: ignore[no-untyped-call]  # untyped in torch
 
 
 def gradients_of(
@@ -45,11 +45,11 @@ def gradients_of(
     wanted: Collection[Call] | None,
     run_pass: Callable[[], None],
 ) -> dict[Call, list[torch.Tensor | None]]:
-    """Run a pass, and give the gradients that tensors in the outputs of calls get.
+    """Run a pass and return the gradients of the tensors in the outputs of calls.
 
     Args:
         entries: the modules.
-        wanted: of which calls; None: of all, and only whether there are any.
+        wanted: the calls to return; None: all calls that get a gradient, with empty lists.
         run_pass: the pass.
     """
     found: dict[Call, list[torch.Tensor | None]] = {}
@@ -75,8 +75,8 @@ def gradients_of(
 
 
 @contextmanager
-def gradients_aside(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Let backward add to nothing inside the block, and put the gradients back after it."""
+def preserved_gradients(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Clear the gradients of `parameters` inside the block and restore them after it."""
     kept = [(p, p.grad) for p in parameters]
     try:
         for parameter, _ in kept:
@@ -88,10 +88,10 @@ def gradients_aside(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
                 parameter.grad = gradient
 
 
-def why_not(
+def why_not_repeatable(
     model: nn.Module, parameters: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer
 ) -> str | None:
-    """Say why a training step cannot be run again without a trace; None where it can."""
+    """Return why a training step cannot be repeated without side effects; None if it can."""
     hooks: tuple[str, ...] = ("_backward_hooks", "_backward_pre_hooks")
     if any(getattr(module, name, None) for module in model.modules() for name in hooks):
         return "modules have hooks of yours that run in backward"

@@ -1,4 +1,4 @@
-"""A training's phases as spans, and in some steps the modules' forward and backward calls."""
+"""Record the phases of a training as spans, and in some steps the calls of its modules."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 
 from pywatt.model.hooks import Hook, ModuleHooks
 from pywatt.spans.columns import CallPaths, SpanBlock, Spans
-from pywatt.training.autograd import Owners
+from pywatt.training.autograd import BackwardTracker
 
-# Phases that are recorded; the rest of the time is "other".
+# Recorded phases; the rest of the time is "other".
 TIMED = ("data", "forward", "backward", "optimizer")
 
-# In steps whose modules are traced, these are spans of other names, since tracing takes time too.
+# In traced steps these have span names of their own, since tracing takes time too.
 WITH_MODULES = ("forward", "backward")
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a span's name stands for.
+class SpanLabel:
+    """What a span name denotes.
 
     Attributes:
-        kind: "phase", "traced" (a phase in a step whose modules are traced), "forward", "backward",
-            or "again" (a forward call that checkpointing makes in backward).
-        of: the phase's name, or the module's.
+        kind: "phase", "traced" (a phase in a traced step), "forward", "backward", or "recompute" (a
+            forward call that checkpointing repeats in backward).
+        of: name of the phase or module.
         entry: index of the module; -1 for a phase.
         device: device that it is charged to.
     """
@@ -40,35 +40,36 @@ class Meaning:
 
 
 class TrainingHooks(ModuleHooks):
-    """Records phases all the time, and calls of modules between `attach` and `detach`.
+    """Records phases always, and calls of modules between `attach` and `detach`.
 
-    Unlike a `ModuleHooks`, whose args it has, it is entered with no hook on any module.
+    Takes the arguments of `ModuleHooks`, but entering it puts no hook on any module.
     """
 
     def _name_spans(self) -> None:
-        self.meanings = [
-            Meaning("forward", entry.name, k, entry.device) for k, entry in enumerate(self.entries)
+        self.labels = [
+            SpanLabel("forward", entry.name, k, entry.device)
+            for k, entry in enumerate(self.entries)
         ]
         phases: dict[tuple[str, bool], list[int]] = {}
         for device in self.devices:
             for phase in TIMED:
-                phases.setdefault((phase, False), []).append(len(self.meanings))
-                self.meanings.append(Meaning("phase", phase, -1, device))
-                traced = len(self.meanings)
+                phases.setdefault((phase, False), []).append(len(self.labels))
+                self.labels.append(SpanLabel("phase", phase, -1, device))
+                traced = len(self.labels)
                 if phase in WITH_MODULES:
-                    self.meanings.append(Meaning("traced", phase, -1, device))
+                    self.labels.append(SpanLabel("traced", phase, -1, device))
                 phases.setdefault((phase, True), []).append(
                     traced if phase in WITH_MODULES else traced - 1
                 )
-        self._first_backward = len(self.meanings)
-        for kind in ("backward", "again"):
-            self.meanings += [
-                Meaning(kind, entry.name, k, entry.device) for k, entry in enumerate(self.entries)
+        self._first_backward = len(self.labels)
+        for kind in ("backward", "recompute"):
+            self.labels += [
+                SpanLabel(kind, entry.name, k, entry.device) for k, entry in enumerate(self.entries)
             ]
-        self.windows = [f"{m.kind} {m.of}" for m in self.meanings[len(self.entries) :]]
+        self.windows = [f"{m.kind} {m.of}" for m in self.labels[len(self.entries) :]]
         self._phase_names = phases
         self._pairs: dict[int, tuple[Hook, Hook]] = {}
-        self._owners = Owners(self._enter_backward, self._leave_backward, self._arrive)
+        self._tracker = BackwardTracker(self._enter_backward, self._leave_backward, self._arrive)
         self._arrived: set[int] = set()
         self.open_phase: TracedPhase | None = None
         self._plain_phases = {phase: self._plain_phase(phases[phase, False]) for phase in TIMED}
@@ -76,7 +77,7 @@ class TrainingHooks(ModuleHooks):
             phase: TracedPhase(
                 self,
                 [self._pair(name) for name in phases[phase, True]],
-                self._owners if phase == "backward" else None,
+                self._tracker if phase == "backward" else None,
             )
             for phase in TIMED
         }
@@ -88,55 +89,55 @@ class TrainingHooks(ModuleHooks):
         return self
 
     def attach(self) -> None:
-        """Trace the modules' calls from now on."""
+        """Start tracing the calls of modules."""
         super().attach()
-        self._owners.begin_step()
+        self._tracker.begin_step()
         self.traced = True
 
     def detach(self) -> None:
-        """Trace them no more."""
+        """Stop tracing the calls of modules."""
         self.traced = False
-        self._owners.begin_step()
+        self._tracker.begin_step()
         super().detach()
 
     @property
     def phases(self) -> Mapping[str, AbstractContextManager[Any]]:
-        """What to enter for each phase of `TIMED`, in steps whose modules are traced or not.
+        """Context manager of each phase of `TIMED`, as the current step is traced or not.
 
-        Phases follow each other: one inside another belongs to the outer one.
+        Phases do not nest: one inside another belongs to the outer one.
         """
         return self._traced_phases if self.traced else self._plain_phases
 
     def leave_all(self) -> None:
-        """End the phase that is open, where an exception has ended the training."""
+        """End the open phase, if any, after an exception has ended the training."""
         if self.open_phase is not None:
             self.open_phase.end()
 
     @property
     def in_backward(self) -> bool:
-        """Whether a traced backward is open, in which checkpointing runs forward calls again."""
+        """Whether a traced backward is open, in which checkpointing repeats forward calls."""
         return self.open_phase is not None and self.open_phase.is_backward
 
     @property
     def missed_backward(self) -> bool:
-        """Whether a backward pass ran outside of the phase, in a step that was traced."""
-        return self._owners.missed
+        """Whether a backward pass ran outside of the phase in a traced step."""
+        return self._tracker.missed
 
     @property
     def late_backward(self) -> bool:
-        """Whether a backward pass ran in another step than its forward, which was traced."""
-        return self._owners.late
+        """Whether a backward pass ran in another step than its traced forward."""
+        return self._tracker.late
 
     def device_of(self, name: int) -> str:
-        """Device to which the spans of a name are charged."""
-        return self.meanings[name].device
+        """Return the device that the spans of a name are charged to."""
+        return self.labels[name].device
 
     def phase_spans(self, devices: Iterable[str]) -> Spans:
-        """The spans of phases alone, with the call paths of `spans`."""
+        """Return the spans of phases alone, with the call paths of `spans`."""
         everything = self.spans(devices)
         paths = everything.paths
         top = paths.parent < 0
-        top &= np.array([self.meanings[n].entry < 0 for n in paths.name], dtype=bool)
+        top &= np.array([self.labels[n].entry < 0 for n in paths.name], dtype=bool)
         blocks = [
             SpanBlock(b.start_s[keep], b.end_s[keep], b.path[keep], b.thread[keep])
             for b in everything.blocks()
@@ -145,7 +146,7 @@ class TrainingHooks(ModuleHooks):
         return Spans(everything.names, CallPaths.of(paths.name, paths.parent, top), blocks)
 
     def _plain_phase(self, names: Sequence[int]) -> AbstractContextManager[Any]:
-        """A phase in steps without traced modules, which nearly all are."""
+        """Return the context manager of a phase in untraced steps, which nearly all are."""
         if self.timelines:
             return TracedPhase(self, [self._pair(name) for name in names], None)
         return self.recorder.guard(names)
@@ -162,7 +163,7 @@ class TrainingHooks(ModuleHooks):
         calls = _TracedCalls(
             name,
             self,
-            self._owners,
+            self._tracker,
             self._cached(name),
             self._cached(self._first_backward + len(self.entries) + name),
         )
@@ -175,9 +176,9 @@ class TrainingHooks(ModuleHooks):
         self._cached(self._first_backward + entry)[1]()
 
     def _arrive(self, entry: int) -> None:
-        """Autograd works for a CUDA device in a thread of its own: its spans are in the phase too.
+        """Put the spans of autograd's thread for a CUDA device into the phase too.
 
-        Only the way there is told to the recorder: when the phase was is known already.
+        The recorder only needs the path: the time of the phase is known already.
         """
         if self.entries[entry].device not in self.timelines:
             return
@@ -191,26 +192,29 @@ class TrainingHooks(ModuleHooks):
 
 
 class TracedPhase:
-    """A phase in a step whose modules are traced, or one that a GPU's events time.
+    """A phase in a traced step, or one that GPU events time.
 
     Args:
-        hooks: what records it.
-        pairs: what begins and ends its span on each device.
-        owners: told to look for modules in the graph, where it is backward.
+        hooks: the hooks that record it.
+        pairs: hooks that begin and end its span on each device.
+        tracker: tracks modules in the graph, if the phase is a traced backward; else None.
     """
 
-    __slots__ = ("_entered", "_hooks", "_owners", "_pairs", "_thread")
+    __slots__ = ("_entered", "_hooks", "_pairs", "_thread", "_tracker")
 
     def __init__(
-        self, hooks: TrainingHooks, pairs: Sequence[tuple[Hook, Hook]], owners: Owners | None
+        self,
+        hooks: TrainingHooks,
+        pairs: Sequence[tuple[Hook, Hook]],
+        tracker: BackwardTracker | None,
     ) -> None:
-        self._hooks, self._pairs, self._owners = hooks, pairs, owners
+        self._hooks, self._pairs, self._tracker = hooks, pairs, tracker
         self._entered, self._thread = 0, 0
 
     @property
     def is_backward(self) -> bool:
-        """Whether it is backward, with its modules traced."""
-        return self._owners is not None
+        """Whether this is a traced backward."""
+        return self._tracker is not None
 
     def __enter__(self) -> TracedPhase:
         """Begin, unless another phase is open."""
@@ -219,8 +223,8 @@ class TracedPhase:
             self._entered, self._thread = 1, threading.get_ident()
             for before, _ in self._pairs:
                 before()
-            if self._owners is not None:
-                self._owners.expect()
+            if self._tracker is not None:
+                self._tracker.expect()
         elif self._is_open_here:
             self._entered += 1
         return self
@@ -238,44 +242,44 @@ class TracedPhase:
 
     def end(self) -> None:
         """End now."""
-        if self._owners is not None:
-            self._owners.close()
+        if self._tracker is not None:
+            self._tracker.close()
         self._hooks.open_phase = None
         for _, after in reversed(self._pairs):
             after()
 
 
 class _TracedCalls:
-    """Hooks of one module: a span for each call, and the nodes that the call makes."""
+    """Hooks of one module: a span for each call, and marks on the nodes that it makes."""
 
-    __slots__ = ("_again", "_forward", "_hooks", "_index", "_owners")
+    __slots__ = ("_forward", "_hooks", "_index", "_recompute", "_tracker")
 
     def __init__(
         self,
         index: int = 0,
         hooks: TrainingHooks | None = None,
-        owners: Owners | None = None,
+        tracker: BackwardTracker | None = None,
         forward: tuple[Hook, Hook] | None = None,
-        again: tuple[Hook, Hook] | None = None,
+        recompute: tuple[Hook, Hook] | None = None,
     ) -> None:
-        self._index, self._hooks, self._owners = index, hooks, owners
-        self._forward, self._again = forward, again
+        self._index, self._hooks, self._tracker = index, hooks, tracker
+        self._forward, self._recompute = forward, recompute
 
     def before(self, *_: Any) -> None:
-        if self._hooks is None or self._owners is None:
+        if self._hooks is None or self._tracker is None:
             return
-        self._owners.begin_call(self._index)
-        pair = self._again if self._hooks.in_backward else self._forward
+        self._tracker.begin_call(self._index)
+        pair = self._recompute if self._hooks.in_backward else self._forward
         if pair is not None:
             pair[0]()
 
     def after(self, *arguments: Any) -> None:
-        if self._hooks is None or self._owners is None:
+        if self._hooks is None or self._tracker is None:
             return
-        pair = self._again if self._hooks.in_backward else self._forward
+        pair = self._recompute if self._hooks.in_backward else self._forward
         if pair is not None:
             pair[1]()
-        self._owners.end_call(self._index, arguments[-1] if arguments else None)
+        self._tracker.end_call(self._index, arguments[-1] if arguments else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copied or pickled model keeps working, unmeasured.

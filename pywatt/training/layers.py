@@ -1,4 +1,4 @@
-"""Energies of phases and layers: sums over sources, by the method that tells each best."""
+"""Energies of phases and layers: sums over sources, each by the method that resolves it best."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution import Method
-from pywatt.attribution.result import PathEnergies, WindowEnergy
-from pywatt.model.modules import ModuleEntry, is_lazy
+from pywatt.attribution.result import PathEnergies
+from pywatt.metering.energies import WindowEnergy
+from pywatt.model.containers import paths_inside
+from pywatt.model.modules import ModuleEntry, has_forward, is_lazy
 from pywatt.profiling.assembly import RESOLVED_SHARE
 from pywatt.replay.closure import Closure
 from pywatt.training.hooks import TIMED, WITH_MODULES
@@ -26,16 +28,16 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """One source's energy among phases and modules.
+    """One source's energy, shared among phases and modules.
 
     Attributes:
-        tree: what ran.
+        tree: the call tree of the training.
         energies: energies of its paths; what is outside of all is the phase "other".
-        phase_method: what told phases apart.
-        module_method: what told modules apart; None where there are none.
-        reason: what that means.
-        closure: how far replay and the training agree; None for other methods.
-        notes: what a reader must know.
+        phase_method: method that shared energy among phases.
+        module_method: method that shared it among modules; None if there are none.
+        reason: why these methods, and what they mean.
+        closure: how well replay and the training agree; None for other methods.
+        notes: what a reader of the figures has to know.
     """
 
     tree: Tree
@@ -53,13 +55,13 @@ def share(
     """Share each source's energy.
 
     Args:
-        ledger: what all segments, and perhaps replay, have told.
-        names: the modules' names.
-        steps_scale: how many times as many batches there were as were traced.
-        method: asked-for method.
+        ledger: sums of all segments, and the result of replay if there was one.
+        names: names of the modules.
+        steps_scale: batches over traced batches.
+        method: requested method.
     """
     if ledger.total is None:
-        # Times are known all the same.
+        # Times are known even so.
         tree = Tree.of(ledger.calls, names, steps_scale, ledger.left_out)
         return (Shared(tree, tree.unknown(), "none", None, NO_ENERGY),)
     return tuple(
@@ -71,12 +73,12 @@ def share(
 def _shared(ledger: Ledger, source: SourceSum, tree: Tree, method: Method) -> Shared:
     found = tree.from_segments()
     # Not `any`: Ctrl-C that comes while Python lets go of an unfinished generator is lost.
-    told = max((sums.told_s for sums in tree.sums), default=0.0) > 0
-    module_method = " and ".join(source.module_methods) if told else "time"
+    separated = max((sums.separated_s for sums in tree.sums), default=0.0) > 0
+    module_method = " and ".join(source.module_methods) if separated else "time"
     reasons = [f"phases: {source.reason}"]
-    if told:
+    if separated:
         reasons.append(f"layers: {source.module_reason}")
-    run_alone = Shared(
+    without_replay = Shared(
         tree,
         found,
         " and ".join(source.methods),
@@ -84,47 +86,47 @@ def _shared(ledger: Ledger, source: SourceSum, tree: Tree, method: Method) -> Sh
         "; ".join(reasons),
     )
     replayed = ledger.replayed
-    names = None if replayed is None else replayed.names.get(source.name)
-    if replayed is None or names is None or (told and method != "replay"):
-        return run_alone
+    estimate = None if replayed is None else replayed.estimates.get(source.name)
+    if replayed is None or estimate is None or (separated and method != "replay"):
+        return without_replay
     total = WindowEnergy(source.energy_j, math.sqrt(source.energy_var))
-    closed, closure = tree.closed(names, total)
-    if not closure.believable:
+    by_replay, closure = tree.from_replay(estimate, total)
+    if not closure.consistent:
         return Shared(
             tree,
             found,
-            run_alone.phase_method,
-            run_alone.module_method,
-            run_alone.reason,
+            without_replay.phase_method,
+            without_replay.module_method,
+            without_replay.reason,
             notes=(
-                f"the training took {closure.factor:.3g} times the energy that replay tells of it "
-                f"({source.name}): replay's figures cannot be believed here, since the work or "
-                "the machine was not the same",
+                f"the training took {closure.factor:.3g} times the energy that replay predicts "
+                f"({source.name}): replay's figures are not used, since the work or the machine "
+                "was not the same",
             ),
         )
     why = (
-        "layers: the forward and the backward of each kind of call were run back to back for as "
-        f"long as the sensor needs, within {replayed.duration_s:.0f} s and {replayed.blocks} "
-        "blocks, and the sum corrected to what the training really took"
+        "forward and backward of each kind of call were repeated back to back "
+        f"({replayed.blocks} blocks, {replayed.duration_s:.0f} s) and the sum scaled to the "
+        "measured energy of the training"
     )
     if source.doubted_s > 0 or set(source.methods) != {"overlap"}:
-        # What a regression makes of phases that are shorter than a reading's window is less sure.
-        return Shared(tree, closed, "replay", "replay", why.removeprefix("layers: "), closure)
+        # Regression on phases shorter than a reading's window is less certain.
+        return Shared(tree, by_replay, "replay", "replay", why, closure)
     other = source.phases["other"]
     energies = tree.with_phases(
-        closed,
+        by_replay,
         found.energy_j[: len(TIMED)],
         found.energy_j_std[: len(TIMED)],
         other.energy_j,
         other.energy_j_std,
     )
-    reason = f"phases: {source.reason}; {why}"
-    return Shared(tree, energies, run_alone.phase_method, "replay", reason, closure)
+    reason = f"phases: {source.reason}; layers: {why}"
+    return Shared(tree, energies, without_replay.phase_method, "replay", reason, closure)
 
 
 @dataclass(slots=True)
 class _Sum:
-    """One energy over sources, whose errors are independent of each other."""
+    """One energy summed over sources, whose errors are independent."""
 
     energy_j: float = 0.0
     var: float = 0.0
@@ -141,12 +143,12 @@ class _Sum:
 
     @property
     def resolved(self) -> bool:
-        """Whether it is known so much better than by the time it took."""
+        """Whether it is known that much better than from run time alone."""
         return self.std < RESOLVED_SHARE * math.sqrt(self.unknown_var)
 
 
 def phases_of(shared: Sequence[Shared], *, known: bool) -> tuple[PhaseEnergy, ...]:
-    """Energies of phases."""
+    """Return the energies of phases."""
     rows = []
     for name in PHASES:
         sums, outside_j, time_s = _Sum(), 0.0, 0.0
@@ -179,18 +181,30 @@ def phases_of(shared: Sequence[Shared], *, known: bool) -> tuple[PhaseEnergy, ..
 
 @dataclass(slots=True)
 class _Figures:
-    """What one module took in one phase."""
+    """Energy and time of one module in one phase."""
 
     own: _Sum = field(default_factory=_Sum)
     inclusive: _Sum = field(default_factory=_Sum)
     time_s: float = 0.0
     calls: float = 0.0
 
+    @property
+    def ran(self) -> bool:
+        """Whether it took any time."""
+        return self.time_s > 0
+
 
 def layers_of(
-    entries: Sequence[ModuleEntry], shared: Sequence[Shared], *, known: bool
+    entries: Sequence[ModuleEntry], shared: Sequence[Shared], *, known: bool, all_traced: bool
 ) -> tuple[LayerTraining, ...]:
-    """Energies of all modules, forward and backward apart."""
+    """Return the energies of all modules, forward and backward separately.
+
+    Args:
+        entries: the modules.
+        shared: each source's energy, shared.
+        known: whether the energy of the training is known.
+        all_traced: whether modules were traced in every step.
+    """
     figures = {phase: [_Figures() for _ in entries] for phase in WITH_MODULES}
     for one in shared:
         tree, energies, unknown = one.tree, one.energies, one.tree.unknown()
@@ -206,7 +220,7 @@ def layers_of(
                 ).astype(np.float64)
 
             whole = inside & outermost
-            # A module's paths err the same way round, so their deviations add up.
+            # Errors of a module's paths are correlated, so their deviations add up.
             own = [
                 folded(x, inside)
                 for x in (
@@ -226,17 +240,49 @@ def layers_of(
                 each.inclusive.add(*(float(x[k]) for x in inclusive))
                 each.time_s = max(each.time_s, float(time_s[k]))
                 each.calls = max(each.calls, float(calls[k]))
+    pairs = zip(figures["forward"], figures["backward"], strict=True)
+    called = np.array([any(each.calls > 0 or each.ran for each in pair) for pair in pairs])
+    if not np.any(called):
+        called[:] = True  # no step was traced
+    elif not all_traced:
+        # What was not called in the traced steps may have been in others.
+        called |= np.array([has_forward(entry.module) for entry in entries])
+    for one in shared:
+        _add_inside(figures, entries, one, called)
     return tuple(
-        _row(entry, figures["forward"][k], figures["backward"][k], known=known)
+        _row(entry, figures["forward"][k], figures["backward"][k], bool(called[k]), known=known)
         for k, entry in enumerate(entries)
     )
 
 
+def _add_inside(
+    figures: dict[str, list[_Figures]],
+    entries: Sequence[ModuleEntry],
+    one: Shared,
+    called: npt.NDArray[np.bool_],
+) -> None:
+    """Charge modules that were never called, such as ModuleList, with what ran inside them."""
+    tree, energies, unknown = one.tree, one.energies, one.tree.unknown()
+    for k, paths in paths_inside(entries, called, tree.paths.parent, tree.module).items():
+        for phase in WITH_MODULES:
+            within = [path for path in paths if tree.phase[path] == TIMED.index(phase)]
+            each = figures[phase][k]
+            each.inclusive.add(
+                float(np.sum(energies.energy_j[within])),
+                float(np.sum(energies.energy_j_std[within])),
+                float(np.sum(unknown.energy_j_std[within])),
+            )
+            each.time_s = max(each.time_s, float(np.sum(tree.times.time_s[within])))
+
+
 def _row(
-    entry: ModuleEntry, forward: _Figures, backward: _Figures, *, known: bool
+    entry: ModuleEntry, forward: _Figures, backward: _Figures, called: bool, *, known: bool
 ) -> LayerTraining:
-    ran = [known and each.time_s > 0 for each in (forward, backward)]
-    resolved = [each.own.resolved for each, r in zip((forward, backward), ran, strict=True) if r]
+    # A module never called has 0 J of its own; a pass that never happened has no energy.
+    ran = [known and (forward.ran or not called), known and backward.ran]
+    resolved = [
+        each.own.resolved for each, r in zip((forward, backward), ran, strict=True) if r and called
+    ]
     trained = sum(
         int(p.numel()) for p in entry.module.parameters() if p.requires_grad and not is_lazy(p)
     )
@@ -264,7 +310,7 @@ def _row(
 
 
 def method_of(shared: Sequence[Shared]) -> tuple[str, str]:
-    """What shared the energy among phases, and among layers where that differs; and why."""
+    """Return the method for phases, and for layers if it differs, and the reasons."""
     phases = " and ".join(dict.fromkeys(one.phase_method for one in shared))
     modules = " and ".join(
         dict.fromkeys(one.module_method for one in shared if one.module_method is not None)

@@ -1,4 +1,4 @@
-"""`pywatt.profile_training`: the loop, for who has none."""
+"""`pywatt.profile_training`: a training loop that is measured."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pywatt.attribution import Method
 from pywatt.errors import ArgumentError, BatchError
 from pywatt.model.batch import call_model, describe, duplicate
 from pywatt.model.batch import move as moved_to
-from pywatt.model.reachable_state import left_as_it_was
+from pywatt.model.reachable_state import preserved_attributes
 from pywatt.model.state import preserved_state
-from pywatt.profiling.profile import DEFAULT_BUDGET_S, keep_partial
-from pywatt.sensors.discovery import SensorChoice
+from pywatt.profiling.profile import DEFAULT_BUDGET_S
+from pywatt.sensors.selection import SensorChoice
 from pywatt.support.checks import check_count, check_positive
+from pywatt.support.partial import keep_partial
 from pywatt.support.progress import progress_bar
-from pywatt.training.gradients import gradients_aside, why_not
+from pywatt.training.gradients import preserved_gradients, why_not_repeatable
 from pywatt.training.profiler import TrainingProfiler
 from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.result import TrainingProfile
@@ -53,10 +54,10 @@ def profile_training(
     record: str | os.PathLike[str] | None = None,
     clock: _core.Clock | None = None,
 ) -> TrainingProfile:
-    """Train a model, and tell the energy of each phase, layer and epoch.
+    """Train a model and measure the energy of each phase, layer and epoch.
 
-    The training is the one that this loop would be without pywatt, to the bit; the model's mode is
-    as it was given::
+    The training is bit for bit the one of this loop without pywatt, in the mode that the model is
+    given in::
 
         output = model(batch input)
         loss = loss_fn(output, targets)
@@ -67,35 +68,35 @@ def profile_training(
     Args:
         model: the model; trained in place.
         loader: batches: a tensor, a mapping (keyword arguments), or a tuple or list whose first
-            item is the input. It is gone through once an epoch.
+            item is the input. It is iterated once per epoch.
         loss_fn: (output, targets) -> loss. Targets are the second item of a tuple or list, the
             rest as a tuple where there are more, else the batch itself. None: the model's output is
             the loss, or has it as ``loss``.
-        optimizer: steps after each `accumulate` batches, and at the end of an epoch.
+        optimizer: steps after every `accumulate` batches, and at the end of an epoch.
         epochs: how many epochs to train now; those in `record` are not counted.
         scheduler: a learning rate scheduler; stepped after each epoch, without a metric.
         accumulate: batches whose gradients are added up before a step; each loss is divided by it.
         autocast: data type of `torch.autocast` in the forward phase; None: without.
         scaler: a `torch.amp.GradScaler`.
-        step_fn: (profiler, model, batch) -> loss, in place of all of the above: what is done with a
+        step_fn: (profiler, model, batch) -> loss, in place of all of the above: the step for a
             batch, with `profiler.phase("forward")` and so on around its parts.
-        device: where batches are moved to; default: the model's own device.
+        device: device to move batches to; default: the model's own device.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
         rate_hz: readings a second while it trains, 1 to 10,000; None: 25 where every sensor is
             fresh whenever it is read, such as RAPL and the software estimate, else 200. Replay
             takes no fewer than 1,000.
         method: how energy is shared among phases and layers: ``overlap``, ``regression``, ``time``;
-            ``replay``, which after the training runs the forward and the backward of each module
-            back to back, with its real input and gradient, and leaves no trace of it; or ``auto``,
-            the surest of the first two that can be believed, else replay.
+            ``replay``, which after the training repeats the forward and backward of each module
+            back to back, with its real input and gradient and without side effects; or ``auto``,
+            the more certain of the first two if it can be trusted, else replay.
         budget_s: how long replay may take.
         max_batches: end each epoch after so many batches; None: all.
-        after_epoch: called with the epoch's number after each, such as to save a checkpoint or to
-            validate; its energy is in the phase "other", and in no epoch.
+        after_epoch: called with the epoch's number after each, for example to save a checkpoint or
+            to validate; its energy is in the phase "other", and in no epoch.
         progress: show a progress bar; None: only in a terminal.
-        record: a file that keeps what was measured, replaced whole as epochs end. Where it is there
-            already, the training goes on from its epochs, and the result adds up all sessions.
+        record: a file that keeps the measurements, replaced whole as epochs end. If it exists, the
+            training continues from its epochs, and the result sums all sessions.
         clock: a `ScriptedClock` for tests.
 
     Returns:
@@ -105,10 +106,10 @@ def profile_training(
         ArgumentError: an empty loader, not a torch module, an unknown sensor, a number out of
             range, a scheduler that wants a metric, or the record of another model.
         BatchError: a batch that the model cannot be called with.
-        FileFormatError: `record` is there and is no record.
+        FileFormatError: `record` exists and is not a record.
         SensorError: a sensor asked for by name that cannot be read.
-        Exception: whatever the model, the loader or the optimizer raises, and Ctrl-C. What was
-            measured until then is in the exception's `partial_profile`, and in `record`.
+        Exception: whatever the model, the loader or the optimizer raises, and Ctrl-C. The result
+            so far is in the exception's `partial_profile`, and in `record`.
     """
     check_count("epochs", epochs, 1)
     check_count("accumulate", accumulate, 1)
@@ -119,14 +120,14 @@ def profile_training(
     # Not by calling iter: a DataLoader draws a random number in it.
     if epochs > 1 and isinstance(loader, Iterator):
         raise ArgumentError(
-            f"the loader is {describe(loader)}, which can be gone through once, and not for "
-            f"{epochs} epochs: give a DataLoader or a list"
+            f"the loader is {describe(loader)}, which can be iterated once, not for {epochs} "
+            "epochs: give a DataLoader or a list"
         )
     if step_fn is None and optimizer is None:
-        raise ArgumentError("give an optimizer=, or a step_fn= that does without")
+        raise ArgumentError("give an optimizer=, or a step_fn= that needs none")
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ArgumentError(
-            "ReduceLROnPlateau steps with a metric, which is not known here: step it yourself, in "
+            "ReduceLROnPlateau steps with a metric, which is unknown here: step it yourself, in "
             "after_epoch="
         )
     profiler = TrainingProfiler(
@@ -160,10 +161,10 @@ def profile_training(
                         # The model may write into its input.
                         kept = duplicate(batch, target)
                     if step_fn is not None:
-                        profiler.tell(loss=step_fn(profiler, model, batch))
+                        profiler.log(loss=step_fn(profiler, model, batch))
                     elif step is not None:
                         last = count == batches
-                        profiler.tell(loss=step.run(profiler, model, batch, last=last))
+                        profiler.log(loss=step.run(profiler, model, batch, last=last))
                     advance()
                 if count == 0:
                     raise ArgumentError("the loader gave no batch: there is nothing to train on")
@@ -178,7 +179,7 @@ def profile_training(
         return profiler.result()
     except BaseException as error:
         profiler.make_sure(error)
-        keep_partial(error, profiler)
+        keep_partial(error, profiler.result)
         raise
 
 
@@ -191,21 +192,25 @@ def _replay(
     budget_s: float,
     progress: bool | None,
 ) -> None:
-    """Replay, on the training's first batch, what segments alone do not tell."""
+    """Replay the first batch of the training, to resolve what segments alone do not."""
     if step is None or optimizer is None:
-        why = "a step_fn does what it does: give loss_fn and optimizer for pywatt's own loop"
+        why = "a step_fn cannot be repeated: give loss_fn and optimizer instead"
         profiler.add_notes((f"nothing was replayed, since {why}",))
         return
     probe = OptimizerStep(optimizer)
     parameters = {id(p): p for p in (*model.parameters(), *probe.parameters_stepped)}
-    why_none = why_not(model, parameters.values(), optimizer)
+    why_none = why_not_repeatable(model, parameters.values(), optimizer)
     if why_none is not None:
         profiler.add_notes((f"nothing was replayed, since {why_none}",))
         return
 
     def run_pass() -> None:
-        # Ended early, it would leave half of what a model notes in its attributes.
-        with left_as_it_was(model), preserved_state(model), gradients_aside(parameters.values()):
+        # A pass that ends early may leave the attributes of the model half updated.
+        with (
+            preserved_attributes(model),
+            preserved_state(model),
+            preserved_gradients(parameters.values()),
+        ):
             step.backward(step.loss(model, duplicate(kept, step.device)))
             probe()
 
@@ -213,7 +218,7 @@ def _replay(
 
 
 class _Step:
-    """What is done with one batch."""
+    """The training step for one batch."""
 
     def __init__(
         self,
@@ -229,7 +234,7 @@ class _Step:
         self._added_up = 0
 
     def run(self, profiler: TrainingProfiler, model: nn.Module, batch: Any, *, last: bool) -> Any:
-        """Train on it; the optimizer steps after the last one that is added up, or of an epoch."""
+        """Train on a batch; step after every `accumulate` batches and after the last."""
         with profiler.phase("forward"):
             loss = self.loss(model, batch)
         with profiler.phase("backward"):
@@ -240,12 +245,12 @@ class _Step:
         return loss
 
     def end_epoch(self, profiler: TrainingProfiler) -> None:
-        """Step for what is left, where the loader did not tell its length."""
+        """Step for the remaining batches, if the length of the loader was unknown."""
         if self._added_up:
             self._step(profiler)
 
     def loss(self, model: nn.Module, batch: Any) -> Any:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         context: AbstractContextManager[Any] = nullcontext()
         if self._autocast is not None:
             context = torch.autocast(self.device.type, dtype=self._autocast)
@@ -256,7 +261,7 @@ class _Step:
         return _loss_in(output)
 
     def backward(self, loss: Any) -> None:
-        """Its gradients, added to those that are there."""
+        """Add the gradients of a loss to the present ones."""
         if self._accumulate > 1:
             loss = loss / self._accumulate
         if self._scaler is not None:
@@ -275,7 +280,7 @@ class _Step:
 
 
 def targets_of(batch: Any) -> Any:
-    """What a loss is given beside the output."""
+    """Return what the loss function takes beside the output."""
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return batch[1] if len(batch) == 2 else tuple(batch[1:])
     return batch
@@ -297,6 +302,6 @@ def _loss_in(output: Any) -> torch.Tensor:
 def _count(loader: Iterable[Any], max_batches: int | None) -> int | None:
     try:
         length = len(loader)  # type: ignore[arg-type]  # not every loader has a length
-    except Exception:  # whatever its __len__ says, the loader may be fine
+    except Exception:  # a loader may be fine though its __len__ fails
         return None
     return length if max_batches is None else min(length, max_batches)

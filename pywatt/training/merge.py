@@ -1,4 +1,4 @@
-"""Adding up the sessions of one training, which was interrupted and gone on with."""
+"""Sum the sessions of one training that was interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import replace
 from pywatt.training.result import LayerTraining, PhaseEnergy, TrainingProfile
 
 
-def added_up(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
-    """Add up trainings of one model, in the order in which they ran.
+def merged(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
+    """Sum trainings of one model, given in the order in which they ran.
 
-    What is not known of one is not known of the sum. Totals err independently of each other; phases
-    and layers the same way round, since the method is the same.
+    What is unknown of one is unknown of the sum. Errors of totals are independent; those of phases
+    and layers are fully correlated, since the method is the same.
     """
     if len(profiles) == 1:
         return profiles[0]
@@ -38,14 +38,14 @@ def added_up(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
         layers=_layers(profiles),
         epochs=tuple(epochs),
         sessions=sessions,
-        energy_j=_added(p.energy_j for p in profiles),
-        energy_j_std=_rooted(p.energy_j_std for p in profiles),
+        energy_j=_sum(p.energy_j for p in profiles),
+        energy_j_std=_root_sum_square(p.energy_j_std for p in profiles),
         duration_s=sum(p.duration_s for p in profiles),
-        samples=_whole(p.samples for p in profiles),
+        samples=_count_sum(p.samples for p in profiles),
         batches=sum(p.batches for p in profiles),
         traced_batches=sum(p.traced_batches for p in profiles),
         energy_by_sensor={
-            name: _added(p.energy_by_sensor.get(name) for p in profiles) for name in names
+            name: _sum(p.energy_by_sensor.get(name) for p in profiles) for name in names
         },
         sensors=tuple(sensors.values()),
         method=" and ".join(dict.fromkeys(p.method for p in profiles)),
@@ -60,8 +60,8 @@ def added_up(profiles: Sequence[TrainingProfile]) -> TrainingProfile:
 _ADDED = "adds up"
 
 _OTHER_LAYERS = (
-    "the model has not the same layers in all sessions, and those that are not in all of them have "
-    "no energy: where it is another model, give it a record of its own"
+    "the model does not have the same layers in all sessions, and a layer missing in one has no "
+    "energy: give another model a record of its own"
 )
 
 
@@ -75,16 +75,16 @@ def _dates(sessions: Sequence[object]) -> str:
 def _phase(parts: Sequence[PhaseEnergy]) -> PhaseEnergy:
     return PhaseEnergy(
         name=parts[0].name,
-        energy_j=_added(p.energy_j for p in parts),
-        energy_j_std=_added(p.energy_j_std for p in parts),
+        energy_j=_sum(p.energy_j for p in parts),
+        energy_j_std=_sum(p.energy_j_std for p in parts),
         time_s=sum(p.time_s for p in parts),
         resolved=_all(p.resolved for p in parts),
-        outside_j=_added(p.outside_j for p in parts),
+        outside_j=_sum(p.outside_j for p in parts),
     )
 
 
 def _layers(profiles: Sequence[TrainingProfile]) -> tuple[LayerTraining, ...]:
-    """By name; a layer that is not in all of them has no energy, since a part is no whole."""
+    """Sum layers by name; one that is not in all profiles has no energy."""
     by_name = [{layer.name: layer for layer in profile.layers} for profile in profiles]
     rows = {layer.name: layer for profile in reversed(profiles) for layer in profile.layers}
     ordered = [layer.name for layer in profiles[-1].layers]
@@ -96,11 +96,11 @@ def _layer(row: LayerTraining, parts: Sequence[LayerTraining | None]) -> LayerTr
     known = [part for part in parts if part is not None]
 
     def energy(of: Callable[[LayerTraining], float | None], time: str, calls: str) -> float | None:
-        """The sum; one that never ran in a session adds nothing to it."""
+        """Return the sum; a layer that never ran in a session adds nothing to it."""
         if len(known) < len(parts):
             return None
         ran = [p for p in known if getattr(p, calls) > 0 or getattr(p, time) > 0]
-        return _added(map(of, ran)) if ran else None
+        return _sum(map(of, ran)) if ran else None
 
     def forward(of: Callable[[LayerTraining], float | None]) -> float | None:
         return energy(of, "forward_time_s", "forward_calls")
@@ -126,7 +126,7 @@ def _layer(row: LayerTraining, parts: Sequence[LayerTraining | None]) -> LayerTr
     )
 
 
-def _added(parts: Iterable[float | None]) -> float | None:
+def _sum(parts: Iterable[float | None]) -> float | None:
     known: list[float] = []
     for part in parts:
         if part is None:
@@ -135,12 +135,12 @@ def _added(parts: Iterable[float | None]) -> float | None:
     return math.fsum(known) if known else None
 
 
-def _rooted(parts: Iterable[float | None]) -> float | None:
-    squares = _added(None if part is None else part**2 for part in parts)
+def _root_sum_square(parts: Iterable[float | None]) -> float | None:
+    squares = _sum(None if part is None else part**2 for part in parts)
     return None if squares is None else math.sqrt(squares)
 
 
-def _whole(parts: Iterable[int | None]) -> int | None:
+def _count_sum(parts: Iterable[int | None]) -> int | None:
     total = 0
     for part in parts:
         if part is None:
@@ -150,5 +150,5 @@ def _whole(parts: Iterable[int | None]) -> int | None:
 
 
 def _all(parts: Iterable[bool | None]) -> bool | None:
-    told = list(parts)
-    return None if any(part is None for part in told) else all(told)
+    known = list(parts)
+    return None if any(part is None for part in known) else all(known)

@@ -1,4 +1,4 @@
-"""A user's own training loop, measured: phases, steps, epochs, and parts that follow each other."""
+"""Measure a user's own training loop: its phases, steps, epochs and segments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from pywatt import _core
 from pywatt.attribution import METHODS, Method
 from pywatt.errors import ArgumentError, PywattError
 from pywatt.model.batch import samples_in
+from pywatt.model.environment import date_now
 from pywatt.model.modules import known_device, module_entries
-from pywatt.profiling.assembly import date_now
 from pywatt.sampling.monitor import DEFAULT_RATE_HZ, Monitor
-from pywatt.sensors.discovery import OpenSensor, SensorChoice, select, stand_in
+from pywatt.sensors.info import OpenSensor
+from pywatt.sensors.selection import SensorChoice, cover_devices, select
 from pywatt.support.checks import check_count
 from pywatt.support.progress import progress_bar
 from pywatt.support.signals import uninterrupted
@@ -30,18 +31,18 @@ from pywatt.training.record import Record
 from pywatt.training.repeaters import OptimizerStep
 from pywatt.training.replay import TrainingReplay
 from pywatt.training.result import TrainingProfile
-from pywatt.training.rotation import RECORDED_SEGMENT_S, SEGMENT_S, SegmentRelay
+from pywatt.training.rotation import RECORDED_SEGMENT_S, SEGMENT_S, SegmentRotation
 from pywatt.training.steps import Steps
 from pywatt.training.tally import EpochTally
 
-# Readings a second of sensors that are fresh whenever they are read, no older than this, and of
-# those that show new values in their own time, which are to be seen soon after. More costs time
-# where all CPUs are busy, each a tenth of a millisecond, and tells little more of hours.
+# Readings per second of sensors whose values are always fresh, no older than this, and of those
+# that update at their own times, which must be seen soon after. Each reading costs a tenth of a
+# millisecond where all CPUs are busy, and more of them add little to a run of hours.
 FRESH_S = 0.001
 FRESH_RATE_HZ = 25.0
 PUBLISHED_RATE_HZ = 200.0
 
-# A record that is written before the training's end may take this share of its time.
+# Writing the record before the end of the training may take this share of its time.
 RECORD_SHARE = 0.002
 
 
@@ -60,30 +61,30 @@ class TrainingProfiler:
                     with p.phase("optimizer"):
                         optimizer.step()
                         optimizer.zero_grad()
-                    p.tell(loss=loss)
+                    p.log(loss=loss)
         print(p.result())
 
-    Waiting for the loader is the phase "data", and all that is in no phase is "other". Whatever
-    ends the block, what was measured until then can be had from `result`. Memory stays bounded
-    however long it takes: parts of a minute are attributed and forgotten.
+    Waiting for the loader is the phase "data"; what is in no phase is "other". Whatever ends the
+    block, `result` returns what was measured until then. Memory stays bounded in long trainings:
+    segments of a minute are attributed and then dropped.
 
     Args:
         model: the model.
         sensors: ``auto`` (a meter of each device of the model, else the software estimate), names
             from `pywatt.sensors()`, or sensor objects.
-        rate_hz: readings a second, 1 to 10,000; None: 25 where every sensor is fresh whenever it is
-            read, such as RAPL and the software estimate, else 200.
+        rate_hz: readings per second, 1 to 10,000; None: 25 if every sensor is always fresh, such as
+            RAPL and the software estimate, else 200.
         method: how energy is shared among phases, and among modules: ``overlap``, ``regression``,
-            ``time``, or ``auto``, the surest that can be believed; see `pywatt.attribute`.
-            ``replay``, of modules, takes `pywatt.profile_training`.
-        record: a file that sessions add up in; see `pywatt.profile_training`.
+            ``time``, or ``auto``, the most certain one that can be trusted; see `pywatt.attribute`.
+            ``replay`` of modules needs `pywatt.profile_training`.
+        record: a file that accumulates sessions; see `pywatt.profile_training`.
         device: device of a model that has no tensors.
         clock: a `ScriptedClock` for tests.
 
     Raises:
         ArgumentError: not a torch module, an unknown sensor or method, a rate out of range, or the
             record of another model.
-        FileFormatError: `record` is there and is no record.
+        FileFormatError: `record` exists and is not a record.
         SensorError: a sensor asked for by name that cannot be read.
     """
 
@@ -110,10 +111,10 @@ class TrainingProfiler:
         devices = tuple(dict.fromkeys(entry.device for entry in entries))
         selection = select(sensors, devices=devices)
         if sensors != "auto":
-            selection = stand_in(selection, devices)
+            selection = cover_devices(selection, devices)
         self._sensors = selection.sensors
-        self._rate_hz = enough_hz(self._sensors) if rate_hz is None else rate_hz
-        self._segments = SegmentRelay(
+        self._rate_hz = default_rate_hz(self._sensors) if rate_hz is None else rate_hz
+        self._segments = SegmentRotation(
             self._new_monitor, self._new_hooks, method=method, clock=self._clock
         )
         self._segments.ledger.add_notes(selection.notes)
@@ -123,14 +124,14 @@ class TrainingProfiler:
         self._epochs: list[EpochTally] = []
         self._steps = Steps(self._clock)
         self._begun = False
-        # What the user's loop enters; what records it is another in each segment.
+        # The user's loop enters these marks; their recorder changes with each segment.
         self._phases = {name: _core.SpanMark() for name in TIMED}
         self._next_write_s = -math.inf
         self._ended: str | None = "going on"
         self._result: TrainingProfile | None = None
 
     def __enter__(self) -> TrainingProfiler:
-        """Start sampling, and wait until the slowest meter has shown the idle."""
+        """Start sampling, and wait until the slowest meter has shown idle power."""
         if self._begun:
             raise PywattError("this profiler was used already: make a new one for another run")
         self._segments.begin()
@@ -144,7 +145,7 @@ class TrainingProfiler:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop; the user's exception goes on."""
+        """Stop; an exception of the user propagates."""
         try:
             with uninterrupted():
                 self._leave(kind)
@@ -153,7 +154,7 @@ class TrainingProfiler:
             raise
 
     def make_sure(self, error: BaseException) -> None:
-        """Leave after all where Ctrl-C came to `__exit__` before it was held back."""
+        """Stop after all if Ctrl-C reached `__exit__` before signals were blocked."""
         if self._segments.is_running:
             with uninterrupted():
                 self._leave(type(error))
@@ -165,14 +166,14 @@ class TrainingProfiler:
         max_batches: int | None = None,
         move: Callable[[Any], Any] | None = None,
     ) -> Iterator[Any]:
-        """Go through a loader once, as one epoch.
+        """Iterate over a loader once, as one epoch.
 
-        An epoch that is left by `break` counts as not complete: give `max_batches` instead.
+        An epoch that ends by `break` counts as not complete: give `max_batches` instead.
 
         Args:
             loader: batches.
             max_batches: end after so many.
-            move: what is done with a batch first, in the phase "data", such as moving it to a GPU.
+            move: called with each batch first, in the phase "data", such as to move it to a GPU.
         """
         check_count("max_batches", max_batches, 1, or_else=None)
         self._record_phases(self._segments.hooks.phases)
@@ -185,9 +186,9 @@ class TrainingProfiler:
                 batches = iter(islice(iter(loader), max_batches))
             steps = self._steps
             while True:
-                if steps.unseen == 0:
-                    self._look()
-                steps.unseen -= 1
+                if steps.until_check == 0:
+                    self._between_steps()
+                steps.until_check -= 1
                 with data:
                     batch = next(batches, _END)
                     if batch is not _END and move is not None:
@@ -204,8 +205,8 @@ class TrainingProfiler:
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Mark what runs inside as "data", "forward", "backward" or "optimizer".
 
-        Phases follow each other: one inside another, or in another thread meanwhile, belongs to the
-        one that began first.
+        Phases do not nest: one inside another, or in another thread meanwhile, belongs to the one
+        that began first.
 
         Raises:
             ArgumentError: another name.
@@ -214,40 +215,42 @@ class TrainingProfiler:
             return self._phases[name]
         except (KeyError, TypeError):
             phases = ", ".join(map(repr, self._phases))
-            raise ArgumentError(f"{name!r} is no phase; there are {phases}") from None
+            raise ArgumentError(f"unknown phase {name!r}; choose from {phases}") from None
 
-    def tell(self, *, loss: Any = None, samples: int | None = None) -> None:
-        """Tell what is not seen of a batch.
+    def log(self, *, loss: Any = None, samples: int | None = None) -> None:
+        """Set what the profiler cannot see of a batch.
 
         Args:
             loss: its loss, a number or a tensor; a tensor is kept on its device until the end of
                 the epoch, and nothing waits for it.
-            samples: its number of samples, where its first tensor does not tell.
+            samples: its number of samples, if the shape of its first tensor does not give it.
 
         Raises:
-            ArgumentError: a number of samples that is none.
+            ArgumentError: `samples` is not a whole number of at least 0.
         """
         if samples is not None:
             check_count("samples", samples, 0)
         if self._epochs:
-            self._epochs[-1].tell(loss, samples)
+            self._epochs[-1].update_last(loss, samples)
 
     def expect_one_step(self) -> None:
-        """There will be one step only: it is traced, though the first is not like others."""
+        """Trace the first step, which is not like others, since it will be the only one."""
         self._steps.is_only_one = True
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
-        """Say what else a reader must know."""
+        """Add notes for the reader of the result."""
         self._segments.ledger.add_notes(notes)
 
     @property
     def wants_replay(self) -> bool:
-        """Whether replay was asked for, or is what it takes to tell the modules apart."""
+        """Whether replay was requested, or is needed to separate the modules."""
         if self._method not in ("auto", "replay") or not self._steps.traced:
             return False
         self._segments.fold_pending()
         ledger = self._segments.ledger
-        return ledger.total is not None and (self._method == "replay" or not ledger.tells_modules)
+        return ledger.total is not None and (
+            self._method == "replay" or not ledger.separates_modules
+        )
 
     def replay(
         self,
@@ -257,12 +260,12 @@ class TrainingProfiler:
         budget_s: float,
         progress: bool | None = None,
     ) -> None:
-        """Measure modules' forward and backward by themselves; `result` then uses what that tells.
+        """Measure the modules' forward and backward one by one, for use by `result`.
 
         Args:
-            run_pass: runs forward and backward of one batch and calls `step`, leaving no trace; it
-                may be ended early from inside.
-            step: stands for the optimizer's step.
+            run_pass: runs forward and backward of one batch and calls `step`, without side effects;
+                it may be ended early from inside.
+            step: marks the step of the optimizer.
             budget_s: how long this may take.
             progress: show a progress bar; None: only in a terminal.
         """
@@ -282,12 +285,12 @@ class TrainingProfiler:
 
     @property
     def complete_epochs(self) -> int:
-        """How many epochs were completed, in earlier sessions of the record too."""
+        """Number of completed epochs, those of earlier sessions in the record included."""
         earlier = sum(epoch.complete for profile in self._before for epoch in profile.epochs)
         return earlier + sum(epoch.complete for epoch in self._epochs)
 
     def result(self) -> TrainingProfile:
-        """Return the energies, once the `with` statement has been left.
+        """Return the energies, after the `with` statement.
 
         Raises:
             PywattError: the profiler has not been entered and left.
@@ -297,12 +300,12 @@ class TrainingProfiler:
         if self._result is None:
             self._segments.fold_pending()
             self._write_record()
-            self._result = self._told()
+            self._result = self._profile()
         return self._result
 
-    def _told(self) -> TrainingProfile:
-        """This session and those before it."""
-        from pywatt.training.merge import added_up
+    def _profile(self) -> TrainingProfile:
+        """Return the profile of this session and those before it."""
+        from pywatt.training.merge import merged
 
         own = assemble(
             self._segments.last_hooks,
@@ -315,7 +318,7 @@ class TrainingProfiler:
             ended=self._ended,
             method=self._method,
         )
-        return added_up((*self._before, own))
+        return merged((*self._before, own))
 
     # Steps and epochs.
 
@@ -323,23 +326,23 @@ class TrainingProfiler:
         tally.end()
         if tally.note is not None:
             self.add_notes((tally.note,))
-        # A loop that an exception ended may let go of its generator only after the profiler.
+        # After an exception, the loop's generator may be closed only after the profiler.
         if not self._segments.is_running or tally is not self._epochs[-1]:
             return
         self._steps.end(self._segments.hooks)
         self._segments.end_epoch()
-        self._turn(epoch_ended=True)
+        self._rotate(epoch_ended=True)
         self._record_phases(self._segments.hooks.phases)
 
-    def _turn(self, *, epoch_ended: bool = False) -> None:
+    def _rotate(self, *, epoch_ended: bool = False) -> None:
         recorded = self._record is not None and epoch_ended
-        if self._segments.turn(after_s=RECORDED_SEGMENT_S if recorded else SEGMENT_S):
+        if self._segments.rotate(after_s=RECORDED_SEGMENT_S if recorded else SEGMENT_S):
             self._write_record(when_due=True)
 
-    def _look(self) -> None:
-        """Do between two steps what is due."""
+    def _between_steps(self) -> None:
+        """Do what is due between two steps."""
         self._steps.end(self._segments.hooks)
-        self._turn()
+        self._rotate()
         self._steps.begin(self._segments.hooks)
         self._record_phases(self._segments.hooks.phases)
 
@@ -357,7 +360,7 @@ class TrainingProfiler:
         begin_s = self._clock.now_s()
         if self._record is None or (when_due and begin_s < self._next_write_s):
             return
-        note = self._record.write(self._told())
+        note = self._record.write(self._profile())
         end_s = self._clock.now_s()
         self._next_write_s = end_s + (end_s - begin_s) / RECORD_SHARE
         if note is not None:
@@ -384,8 +387,8 @@ class TrainingProfiler:
 _END: Any = object()
 
 
-def enough_hz(sensors: Sequence[OpenSensor]) -> float:
-    """Readings a second that tell a training's energy."""
+def default_rate_hz(sensors: Sequence[OpenSensor]) -> float:
+    """Return the readings per second that a training needs."""
     periods_s = [info.update_period_s for sensor in sensors for info in sensor.infos]
     fresh = all(period_s is not None and period_s <= FRESH_S for period_s in periods_s)
     return FRESH_RATE_HZ if fresh else PUBLISHED_RATE_HZ

@@ -1,4 +1,4 @@
-"""What is repeated of a training step: forward, forward with backward, and the optimizer's step."""
+"""Repeat the parts of a training step: forward, forward with backward, and the optimizer step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pywatt.training.autograd import tensors_in
 
 
 class OptimizerStep(nn.Module):
-    """Called in each pass where the optimizer would step, and does nothing; replay steps there.
+    """Marks in a pass where the optimizer would step; replay steps there. Does nothing itself.
 
     Args:
         optimizer: the optimizer.
@@ -32,18 +32,18 @@ class OptimizerStep(nn.Module):
 
     @property
     def parameters_stepped(self) -> list[torch.Tensor]:
-        """What a step changes."""
+        """Parameters that a step changes."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 class ForwardRepeater(Repeater):
-    """Repeats a forward call as training makes it, with what autograd keeps for backward."""
+    """Repeats a forward call as in training, with what autograd saves for backward."""
 
     _on_clones: bool | None = None
 
     @property
     def records_gradients(self) -> bool:  # type: ignore[override]  # known at the call only
-        """As at the real call, inside which this runs."""
+        """Whether gradients are recorded at the real call, inside which this runs."""
         return torch.is_grad_enabled()
 
     def _copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -55,15 +55,15 @@ class ForwardRepeater(Repeater):
         return args, kwargs
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._work(args, kwargs)
+        self._run_forward(args, kwargs)
 
-    def _work(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._on_clones is None:
             try:
                 self._on_clones = False
                 return self._run(args, kwargs)
             except RuntimeError:
-                # It works in place, which autograd forbids on an input that nothing has made.
+                # Autograd forbids in-place operations on an input that is a leaf.
                 self._on_clones = True
         if self._on_clones:
             clones: dict[int, torch.Tensor] = {}
@@ -74,10 +74,10 @@ class ForwardRepeater(Repeater):
 
 
 class BackwardRepeater(ForwardRepeater):
-    """Repeats a forward call and its backward, with the gradient that the output really gets.
+    """Repeats a forward call and its backward, with the real gradient of the output.
 
     Attributes:
-        gradients: gradient of each tensor in the output, None for one that gets none.
+        gradients: gradient of each tensor in the output; None for one without.
     """
 
     gradients: Sequence[torch.Tensor | None] = ()
@@ -86,7 +86,7 @@ class BackwardRepeater(ForwardRepeater):
         pairs = [
             (tensor, gradient)
             for tensor, gradient in zip(
-                tensors_in(self._work(args, kwargs)), self.gradients, strict=False
+                tensors_in(self._run_forward(args, kwargs)), self.gradients, strict=False
             )
             if gradient is not None and tensor.requires_grad
         ]
@@ -101,26 +101,26 @@ class BackwardRepeater(ForwardRepeater):
 
 
 class StepRepeater(Repeater):
-    """Repeats a step of the optimizer, and puts parameters and its state back."""
+    """Repeats a step of the optimizer, and restores the parameters and its state."""
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert isinstance(self._module, OptimizerStep)
         self._module.optimizer.step()
 
     def block(
-        self, work: int, duration_s: float, ready: Callable[[], None] = lambda: None
+        self, kind: int, duration_s: float, ready: Callable[[], None] = lambda: None
     ) -> Block:
-        """Step over and over for about `duration_s`."""
+        """Step repeatedly for about `duration_s`."""
         assert isinstance(self._module, OptimizerStep)
         parameters = self._module.parameters_stepped
         try:
             kept = [p.detach().clone() for p in parameters]
         except RuntimeError as error:
             raise NotRepeatable(
-                f"there is no room to keep its parameters: {error!r:.100}"
+                f"there is no memory to save its parameters: {error!r:.100}"
             ) from error
         try:
-            return super().block(work, duration_s, ready)
+            return super().block(kind, duration_s, ready)
         finally:
             with uninterrupted(), torch.no_grad():
                 for parameter, content in zip(parameters, kept, strict=True):

@@ -1,8 +1,8 @@
-"""Replay of a training: the forward and the backward of each module, and a step of the optimizer.
+"""Replay of a training: forward and backward of each module, and a step of the optimizer.
 
 The mathematics, the blocks and their order are those of `pywatt.replay`. A module's call is caught
-with its real input, and its output's real gradient is known from a pass before; what is repeated is
-the forward call, and forward and backward together. The difference is backward.
+with its real input, and the real gradient of its output is known from an earlier pass. Forward, and
+forward with backward, are repeated; the difference is backward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pywatt.repetition.timing import NotRepeatable
 from pywatt.replay.calls import Intercept, Repeater
 from pywatt.replay.passes import Passes
 from pywatt.replay.runner import Advance, Replay
-from pywatt.replay.survey import SIGNIFICANT_SHARE, Survey, Work, containers, survey
+from pywatt.replay.survey import SIGNIFICANT_SHARE, CallKind, Survey, containers, survey
 from pywatt.sampling.monitor import Monitor
 from pywatt.training.gradients import Call, gradients_of
 from pywatt.training.ledger import Ledger
@@ -30,7 +30,7 @@ from pywatt.training.tree import KINDS, Tree
 def entries_with_backward(
     entries: Sequence[ModuleEntry], step: OptimizerStep, device: str
 ) -> list[ModuleEntry]:
-    """The modules' forward calls, the same with backward, and the optimizer's step."""
+    """Return entries for forward calls, forward with backward, and the optimizer's step."""
     last = ModuleEntry("the optimizer", step, 0, device, None, None)
     return [*entries, *entries, last]
 
@@ -38,7 +38,7 @@ def entries_with_backward(
 class TrainingReplay(Replay):
     """Runs forward and backward of modules, and the optimizer's step, in blocks.
 
-    Args as those of `Replay`, of entries from `entries_with_backward`.
+    Takes the arguments of `Replay`, with entries from `entries_with_backward`.
     """
 
     @classmethod
@@ -55,18 +55,18 @@ class TrainingReplay(Replay):
         budget_s: float,
         advance: Advance,
     ) -> TrainingReplay:
-        """Replay what a training has done.
+        """Make the replay of a training.
 
         Args:
-            ledger: its sums.
+            ledger: sums of the training.
             entries: its modules.
             run_pass: runs forward and backward of one batch and calls `step`.
-            step: stands for the optimizer's step.
+            step: marks the step of the optimizer.
             monitor: reads the sensors.
             device: device of the model.
-            scale: steps over those that were traced.
-            budget_s: how long it may take.
-            advance: told how many seconds of the budget have gone since.
+            scale: steps over traced steps.
+            budget_s: how long replay may take.
+            advance: called with the seconds of the budget spent since the last call.
         """
         sources = ledger.sources.values()
         names = [entry.name for entry in entries]
@@ -87,7 +87,7 @@ class TrainingReplay(Replay):
         )
 
     def _survey(self) -> Survey:
-        """Find out which calls a pass makes, and which of them have a backward."""
+        """Find which calls a pass makes, and which of them have a backward."""
         count = len(self._entries) // 2
         first = [*range(count), 2 * count]
         seen = survey(
@@ -99,43 +99,43 @@ class TrainingReplay(Replay):
             until_s=self._start_s + self._budget_s,
         )
         has_gradient = set(gradients_of(self._entries[:count], None, self._run_pass))
-        works, of_call = list(seen.works), [*seen.of_call[:count], *([] for _ in range(count)), []]
-        for which, work in enumerate(seen.works):
-            if work.calls[0][0] == count:
-                work.calls = [(2 * count, call) for _, call in work.calls]
-                of_call[2 * count] = [which] * len(work.calls)
+        kinds, of_call = list(seen.kinds), [*seen.of_call[:count], *([] for _ in range(count)), []]
+        for which, kind in enumerate(seen.kinds):
+            if kind.calls[0][0] == count:
+                kind.calls = [(2 * count, call) for _, call in kind.calls]
+                of_call[2 * count] = [which] * len(kind.calls)
                 continue
-            backward = [(count + k, call) for k, call in work.calls if (k, call) in has_gradient]
+            backward = [(count + k, call) for k, call in kind.calls if (k, call) in has_gradient]
             if backward:
                 for k, _ in backward:
-                    of_call[k].append(len(works))
-                works.append(self._with_backward(backward, of_call, count))
-        return Survey(works, of_call, seen.pass_s)
+                    of_call[k].append(len(kinds))
+                kinds.append(self._with_backward(backward, of_call, count))
+        return Survey(kinds, of_call, seen.pass_s)
 
     def _with_backward(
         self, calls: list[tuple[int, int]], of_call: Sequence[list[int]], count: int
-    ) -> Work:
+    ) -> CallKind:
         inside = containers(self._entries[:count], of_call[:count])
-        work = Work(calls)
+        kind = CallKind(calls)
         for k, _ in calls:
             same = len(of_call[k - count])
             own = self._self_time_share if k - count in inside else self._time_share
-            work.time_share += float(self._time_share[k]) / same
-            work.share += float(own[k]) / same
-        if calls[0][0] - count in inside and work.share < SIGNIFICANT_SHARE:
-            work.problem = ""
-        return work
+            kind.time_share += float(self._time_share[k]) / same
+            kind.share += float(own[k]) / same
+        if calls[0][0] - count in inside and kind.share < SIGNIFICANT_SHARE:
+            kind.problem = ""
+        return kind
 
     def _new_passes(self) -> Passes:
         return TrainingPasses(
             self._entries,
-            # What leads to a block is a pass for the gradient too.
+            # A block is preceded by one more pass, for the gradient.
             replace(self._seen, pass_s=2.0 * self._seen.pass_s),
             self._run_pass,
             self._clock,
             self._monitor.idle,
             self._random,
-            self._tell,
+            self._report,
         )
 
 
@@ -145,7 +145,7 @@ class TrainingPasses(Passes):
     _gradients: dict[Call, list[torch.Tensor | None]]
 
     def _prepare(self, targets: Mapping[int, Mapping[int, int]]) -> None:
-        """Find the gradients that the chosen calls get."""
+        """Get the gradients of the chosen calls."""
         count = len(self._entries) // 2
         wanted = {
             (k - count, call)
@@ -175,7 +175,7 @@ class TrainingPasses(Passes):
 
 
 def times_of(tree: Tree) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Time of each entry of `entries_with_backward` in the training, with children and without."""
+    """Return the time of each of `entries_with_backward` in training, with and without children."""
     count = tree.modules
     first = tree.paths.outermost()
 

@@ -1,39 +1,41 @@
 """The finished result of a training: frozen numbers that renderers only read. SI units throughout.
 
-Energy that is not known is None, never 0.
+Unknown energy is None, never 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pywatt.errors import ArgumentError
+from pywatt.sensors.info import SensorInfo
+from pywatt.support import files
+from pywatt.support.display import as_html, explained, shown
 
-if TYPE_CHECKING:
-    from pywatt.sensors.discovery import SensorInfo
+FORMAT = "pywatt training"
 
-# What a training's time is spent on, in the order of a step; "other" is all that is none of them.
+
+# Phases of a training in the order of a step; "other" is the rest.
 PHASES = ("data", "forward", "backward", "optimizer", "other")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseEnergy:
-    """All of one phase of a training. An energy is None where it is not known.
+    """Energy and time of one phase of a training. An energy is None if unknown.
 
     Attributes:
         name: "data" (waiting for the loader, moving batches), "forward" (the model and the loss),
-            "backward", "optimizer", or "other" (all the rest).
+            "backward", "optimizer", or "other" (the rest).
         energy_j: its energy. Those of all phases add up to the energy of the training.
         energy_j_std: one standard deviation of it.
         time_s: its time.
-        resolved: whether its power could be told from that of the others; if not, its energy is
-            hardly more than a share by time. None without an energy.
+        resolved: whether its own power was resolved; if not, its energy is mostly its share of run
+            time. None without an energy.
         outside_j: the part of `energy_j` that is in no module, such as the loss function's; None
-            for a phase that has no modules, or where it is not known.
+            for a phase without modules, or if unknown.
     """
 
     name: str
@@ -45,40 +47,41 @@ class PhaseEnergy:
 
     @property
     def power_w(self) -> float | None:
-        """Mean power in it; None without an energy or a time."""
+        """Mean power; None without an energy or a time."""
         return self.energy_j / self.time_s if self.energy_j is not None and self.time_s else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTraining:
-    """What all forward and backward calls of one module took together.
+    """Energy and time of all forward and backward calls of one module.
 
-    Modules are traced in some of the steps, and calls, times and energies stand for all steps. An
-    energy is None where it is not known, and that of a pass that never happened, as backward in a
-    frozen layer whose input needs no gradient, is None too.
+    Modules are traced in some steps; calls, times and energies are scaled up to all steps. An
+    energy is None if unknown or if the pass never happened, such as backward in a frozen layer
+    whose input needs no gradient. A module that was never called, such as a ModuleList, has 0 J of
+    its own and the energies of what ran inside it.
 
     Attributes:
         name: path in the model ("encoder.layers.0"); "" is the model itself.
         type: class name.
         depth: levels below the model, which is at 0.
-        parameters: numbers in its parameters, its children's included.
-        trained_parameters: those of them that require a gradient.
+        parameters: number of its parameters, its children's included.
+        trained_parameters: number of those that require a gradient.
         device: the torch device that it ran on.
-        forward_calls: how often it ran forward, without what checkpointing ran again.
-        backward_calls: how often it ran backward.
+        forward_calls: number of forward calls, without those that checkpointing repeated.
+        backward_calls: number of backward calls.
         forward_time_s: time in its forward calls, its children included.
-        backward_time_s: time in its backward calls and in what checkpointing ran again.
+        backward_time_s: time in its backward calls and in what checkpointing repeated.
         forward_energy_j: energy of its forward calls, its children included.
         forward_energy_j_std: one standard deviation of it.
-        backward_energy_j: energy of its backward calls, what checkpointing ran again included.
+        backward_energy_j: energy of its backward calls, what checkpointing repeated included.
         backward_energy_j_std: one standard deviation of it.
-        forward_self_energy_j: the part of `forward_energy_j` that is none of its children's. The
-            sum over all layers and the phase's `outside_j` is the energy of the phase.
+        forward_self_energy_j: `forward_energy_j` without that of its children. The sum over all
+            layers and the phase's `outside_j` is the energy of the phase.
         forward_self_energy_j_std: one standard deviation of it.
         backward_self_energy_j: likewise.
         backward_self_energy_j_std: one standard deviation of it.
-        resolved: whether its own power could be told from that of others in each phase that it
-            runs in; if not, its energies are hardly more than shares of time. None without any.
+        resolved: whether its own power was resolved in each phase that it runs in; if not, its
+            energies are mostly its share of run time. None without any.
     """
 
     name: str
@@ -103,12 +106,12 @@ class LayerTraining:
 
     @property
     def energy_j(self) -> float | None:
-        """Energy of forward and backward together; None where neither is known."""
+        """Energy of forward and backward together; None if neither is known."""
         return _sum(self.forward_energy_j, self.backward_energy_j)
 
     @property
     def self_energy_j(self) -> float | None:
-        """Energy of forward and backward together without the children's."""
+        """Energy of forward and backward together without that of its children."""
         return _sum(self.forward_self_energy_j, self.backward_self_energy_j)
 
 
@@ -118,14 +121,14 @@ class EpochEnergy:
 
     Attributes:
         index: its number over all sessions, from 0 on.
-        energy_j: its energy; None where it is not known.
+        energy_j: its energy; None if unknown.
         energy_j_std: one standard deviation of it.
         duration_s: how long it took.
-        batches: how many batches it had.
-        samples: how many samples; None where not known.
-        loss: mean of the batches' losses; None where they were not told.
-        complete: whether it came to its end. One that was interrupted, and begun again by the next
-            session, is there twice with one index: the energy of both was spent.
+        batches: number of batches.
+        samples: number of samples; None if unknown.
+        loss: mean loss of its batches; None if no losses were given.
+        complete: whether it ran to its end. An epoch that was interrupted and restarted by the next
+            session appears twice with one index: the energy of both was spent.
         session: number of the session that it ran in, from 0 on.
     """
 
@@ -142,16 +145,16 @@ class EpochEnergy:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSession:
-    """One process that a training ran in: a restart from a checkpoint begins another.
+    """One process that a training ran in; a restart from a checkpoint begins another session.
 
     Attributes:
         date: when it began, ISO 8601 in UTC.
-        energy_j: what it took; None where it is not known.
+        energy_j: its energy; None if unknown.
         energy_j_std: one standard deviation of it.
         duration_s: how long it took.
-        complete_epochs: how many epochs it finished.
-        ended: None where it came to its end, else the name of the exception that ended it, or
-            "going on" in the record of one that has not told its end.
+        complete_epochs: number of epochs it completed.
+        ended: None if it ran to its end, else the name of the exception that ended it, or "going
+            on" in a record whose session has not ended or was killed.
     """
 
     date: str
@@ -164,18 +167,18 @@ class TrainingSession:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Extrapolation:
-    """What a whole training would take, extrapolated from its first epochs: never a measurement.
+    """Energy of a whole training, extrapolated from its first epochs: never a measurement.
 
     Attributes:
         epochs: epochs of the whole training.
-        measured_epochs: how many of them were measured.
+        measured_epochs: number of measured epochs.
         energy_j: extrapolated energy of all.
-        energy_j_std: one standard deviation of it: the spread between epochs, of those to come and
-            of the mean itself, and the measurement's own. None where one epoch tells no spread.
+        energy_j_std: one standard deviation of it: from the spread between epochs, of those to come
+            and of the mean itself, and from the measurement. None if only one epoch was measured.
         low_j: lower end of the 95 % prediction interval (Student's t); None likewise.
         high_j: upper end of it.
         duration_s: extrapolated time.
-        estimated: whether what was extrapolated was in part computed by a model of the machine.
+        estimated: whether any of the extrapolated energy comes from a model of the machine.
         notes: what a reader of the figures has to know.
     """
 
@@ -190,10 +193,7 @@ class Extrapolation:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from pywatt.renderers.training import extrapolated
-        from pywatt.support.display import encodable
-
-        return encodable(extrapolated(self))
+        return shown(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -205,22 +205,22 @@ class TrainingProfile:
         phases: "data", "forward", "backward", "optimizer" and "other": they add up to `energy_j`.
         layers: every module, parents before their children.
         epochs: every epoch that was begun, in order.
-        sessions: the processes that it ran in: more than one where a record was gone on with.
-        energy_j: energy of the whole training so far; None where a sensor that it needs failed.
+        sessions: the processes that it ran in: more than one if a record was continued.
+        energy_j: energy of the whole training so far; None if a sensor that it needs failed.
         energy_j_std: one standard deviation of `energy_j`.
         duration_s: how long it took.
-        samples: samples in all batches; None where not known.
-        batches: how many batches the model was trained on.
-        traced_batches: in how many of them modules were traced.
-        energy_by_sensor: sensor name to its energy; None where it did not cover all of it.
+        samples: number of samples in all batches; None if unknown.
+        batches: number of batches that the model was trained on.
+        traced_batches: number of batches in which modules were traced.
+        energy_by_sensor: sensor name to its energy; None if it did not cover all of the training.
         sensors: the sensors whose energy was shared among phases and layers.
-        method: how energy was shared among phases, and among layers where that differs.
+        method: how energy was shared among phases, and among layers if that differs.
         method_reason: why this method, and what it means for the figures.
-        closure: measured energy of what was replayed over the energy that replay says; None for
-            other methods.
+        closure: measured / predicted energy of what was replayed, 1 is ideal; None for other
+            methods.
         closure_std: one standard deviation of `closure`.
         notes: what a reader of the figures has to know.
-        estimated: true if any of the energy comes from a model of the machine and not from a meter.
+        estimated: whether any of the energy comes from a model of the machine, not from a meter.
         environment: versions, devices and date of the first session.
     """
 
@@ -247,7 +247,7 @@ class TrainingProfile:
 
     @property
     def label(self) -> str:
-        """What the energies are: "measured", or in part or all "estimated"."""
+        """Return "measured", or "estimated" if any of the energy is."""
         return "estimated" if self.estimated else "measured"
 
     @property
@@ -258,18 +258,18 @@ class TrainingProfile:
 
     @property
     def energy_per_sample_j(self) -> float | None:
-        """Energy over its samples; None where their number is not known."""
+        """Energy per sample; None if the number of samples is unknown."""
         return self.energy_j / self.samples if self.energy_j is not None and self.samples else None
 
     def phase(self, name: str) -> PhaseEnergy:
-        """The phase of that name. Raises ArgumentError where there is none."""
+        """Return the phase of that name. Raises ArgumentError if there is none."""
         for phase in self.phases:
             if phase.name == name:
                 return phase
-        raise ArgumentError(f"there is no phase {name!r}; there are {', '.join(PHASES)}")
+        raise ArgumentError(f"unknown phase {name!r}; choose from {', '.join(PHASES)}")
 
     def extrapolate(self, epochs: int) -> Extrapolation:
-        """What a training of so many epochs would take, from the complete ones of this.
+        """Extrapolate the energy of a training of `epochs` epochs from the complete ones.
 
         Raises:
             ArgumentError: fewer epochs than were measured, or none of known energy.
@@ -279,32 +279,41 @@ class TrainingProfile:
         return extrapolate(self, epochs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as JSON, compressed if the name ends in ".gz". Raises OSError.
+        """Write it as JSON, compressed if the name ends in ".gz"; `pywatt.load` reads it.
 
-        An existing file is replaced only once the new one is complete.
+        An existing file is replaced only once the new one is complete. Raises OSError.
         """
-        from pywatt.support.files import save_training
+        files.save(self.to_dict(), path)
 
-        save_training(self, path)
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; power and energy per sample are in it too."""
+        return files.enveloped(
+            FORMAT,
+            self,
+            label=self.label,
+            power_w=self.power_w,
+            energy_per_sample_j=self.energy_per_sample_j,
+            phases=[files.flat(phase) | {"power_w": phase.power_w} for phase in self.phases],
+            layers=[files.flat(layer) for layer in self.layers],
+            epochs=[files.flat(epoch) for epoch in self.epochs],
+            sessions=[files.flat(session) for session in self.sessions],
+            sensors=[sensor.to_dict() for sensor in self.sensors],
+        )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> TrainingProfile:
-        """Reads what `save` wrote, or a record of `profile_training(..., record=path)`.
+    def from_dict(cls, document: Mapping[str, Any]) -> TrainingProfile:
+        """Undo `to_dict`. Raises TypeError, KeyError or ValueError for a damaged one."""
+        return files.built(cls, document["profile"])
 
-        Raises FileFormatError for anything else, OSError where the file cannot be read.
-        """
-        from pywatt.support.files import load_training
-
-        return load_training(path)
+    def explain(self) -> str:
+        """Return what the printed tables leave out: sensors, method, checks, all notes."""
+        return explained(self)
 
     def __str__(self) -> str:
-        from pywatt.renderers.training import render
-        from pywatt.support.display import encodable
-
-        return encodable(render(self))
+        return shown(self)
 
     def _repr_html_(self) -> str:
-        return f'<pre style="line-height: 1.2">{html.escape(str(self))}</pre>'
+        return as_html(self)
 
     def __repr__(self) -> str:
         energy = "energy unavailable" if self.energy_j is None else f"{self.energy_j:.4g} J"

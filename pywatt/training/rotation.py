@@ -1,4 +1,4 @@
-"""Segments of a training, one after the other without a gap, each with its own readings."""
+"""Measure a training in segments without gaps, each with its own readings."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from pywatt.training.ledger import Ledger
 from pywatt.training.segment import EpochPiece, Segment, fold
 from pywatt.training.tally import EpochTally
 
-# A segment is attributed and forgotten after so long, or at an epoch's end where that is recorded.
+# A segment ends after so long; with a record, at the first end of an epoch after the second one.
 SEGMENT_S = 60.0
 RECORDED_SEGMENT_S = 10.0
 
-# Or once it has so many spans, of 16 bytes each.
+# Or once it has this many spans, of 16 bytes each.
 MAX_SPANS = 500_000
 
-# What a reader must know of a training with a backward pass that is not marked as one.
+# Note on a backward pass that is not marked as one.
 UNMARKED = (
-    "a backward pass ran outside of the phase 'backward': what it took is in the phase around it, "
-    "or in 'other', and not in the layers; put it into p.phase(\"backward\")"
+    "a backward pass ran outside of the phase 'backward': its energy is in the phase around it or "
+    "in 'other', and in no layer; put it into p.phase(\"backward\")"
 )
 
-# Of one whose backward is not in the step of its forward.
+# Note on a backward pass that is not in the step of its forward.
 LATE = NoteOnParts(
-    "a backward pass was of an earlier step's forward: backward is told as a phase and not by "
-    "layer, since modules are traced a step at a time; call backward in the step of its forward "
-    "to have it by layer"
+    "a backward pass belonged to the forward of an earlier step, and modules are traced one step "
+    "at a time: backward is reported as a phase, not by layer; call backward in the step of its "
+    "forward to get it by layer"
 )
 
-# And of one whose epochs do not follow each other.
+# Note on epochs that overlap.
 NESTED = (
-    "an epoch began before the one before it had ended, whose energy is not told: go through one "
-    "p.epoch(loader) after the other, and through a loader for validation without it"
+    "an epoch began before the previous one had ended, whose energy is therefore unknown: finish "
+    "one p.epoch(loader) before the next, and iterate over a validation loader without it"
 )
 
-# Modules are told apart by the segment alone in the first few that have traced steps.
+# Modules are separated by the segment alone in the first few with traced steps.
 MODULE_SEGMENTS = 3
 
 
-class SegmentRelay:
-    """Measures one segment after the other, and adds up in a ledger what each has told.
+class SegmentRotation:
+    """Measures one segment after the other, and sums their energies in a ledger.
 
     Args:
-        new_monitor: makes what reads a segment's sensors.
-        new_hooks: makes what records its spans.
+        new_monitor: makes the monitor of a segment.
+        new_hooks: makes the hooks of a segment.
         method: how its energy is shared; see `fold`.
         clock: clock of both.
 
     Attributes:
-        ledger: sums of all segments that are attributed.
+        ledger: sums of all attributed segments.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SegmentRelay:
         self._last_hooks: TrainingHooks | None = None
         self._start_s = 0.0
         self._next: tuple[Monitor, float] | None = None
-        self._failed_s = -math.inf  # when the next one's sensors could not be read
+        self._failed_s = -math.inf  # when the sensors of the next one could not be read
         self._pending: Segment | None = None
         self._module_segments = 0
         self._epoch: tuple[int, EpochTally] | None = None
@@ -85,15 +85,15 @@ class SegmentRelay:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has begun, and not ended."""
+        """Whether it has begun and not ended."""
         return self._monitor is not None
 
     @property
     def hooks(self) -> TrainingHooks:
-        """What records the spans of the segment that is going on.
+        """Hooks of the current segment.
 
         Raises:
-            PywattError: none is.
+            PywattError: there is none.
         """
         if self._hooks is None:
             raise PywattError("the profiler is not running: use it inside its `with` statement")
@@ -101,12 +101,12 @@ class SegmentRelay:
 
     @property
     def last_hooks(self) -> TrainingHooks:
-        """What recorded the spans of the segment that ended last."""
+        """Hooks of the segment that ended last."""
         assert self._last_hooks is not None
         return self._last_hooks
 
     def begin(self) -> None:
-        """Start sampling, and wait until the slowest meter has shown the idle."""
+        """Start sampling, and wait until the slowest meter has shown idle power."""
         with uninterrupted(), ExitStack() as undo:
             monitor = self._new_monitor()
             undo.enter_context(monitor)
@@ -118,7 +118,7 @@ class SegmentRelay:
             undo.pop_all()
 
     def end(self) -> None:
-        """End the last segment. It is attributed by `fold_pending`."""
+        """End the last segment. `fold_pending` attributes it."""
         if self._hooks is not None:
             self._hooks.leave_all()
         if self._next is not None:
@@ -129,7 +129,7 @@ class SegmentRelay:
         self._epoch = None
 
     def begin_epoch(self, index: int, tally: EpochTally) -> None:
-        """An epoch begins now, the session's `index`-th from 0 on; one that is going on ends."""
+        """Begin an epoch, the session's `index`-th from 0 on, and end one that is still open."""
         if self._epoch is not None:
             self._epoch[1].is_cut = True
             self.ledger.add_notes((NESTED,))
@@ -138,22 +138,22 @@ class SegmentRelay:
         self._piece_start_s = self._clock.now_s()
 
     def end_epoch(self) -> None:
-        """The epoch ends now."""
+        """End the epoch."""
         if self._epoch is not None:
             self._end_piece(self._clock.now_s())
             self._epoch = None
 
-    def turn(self, *, after_s: float = SEGMENT_S) -> bool:
-        """Begin a new segment where the old one is long enough; attribute one that is over.
+    def rotate(self, *, after_s: float = SEGMENT_S) -> bool:
+        """Begin a new segment if the current one is long enough; attribute one that has ended.
 
-        The new one's sensors are read from before the old one ends, and the old one's for some time
-        after, since slow meters show late what was.
+        The sensors of the new segment are read from before the old one ends, and those of the old
+        one for some time after, since slow meters lag.
 
         Args:
-            after_s: how long is enough.
+            after_s: length after which a segment ends.
 
         Returns:
-            Whether one was attributed.
+            Whether a segment was attributed.
         """
         now_s = self._clock.now_s()
         if self._pending is not None:
@@ -169,25 +169,27 @@ class SegmentRelay:
         return False
 
     def _start_next(self) -> None:
-        """Begin to read sensors for the next segment; where that fails, this one goes on."""
+        """Start the sensors of the next segment; if that fails, the current one continues."""
         try:
             monitor = self._new_monitor()
             monitor.__enter__()
         except PywattError as error:
             self._failed_s = self._clock.now_s()
-            self.ledger.add_notes((f"a part went on for longer than it should: {error}",))
+            self.ledger.add_notes(
+                (f"a segment was longer than usual, since the next could not start: {error}",)
+            )
             return
         self._next = (monitor, self._clock.now_s() + monitor.settle_s)
 
     def fold_pending(self) -> bool:
-        """Attribute the segment that is over, if one is, once its sensors have shown its end."""
+        """Attribute the segment that has ended, if any, once its sensors have shown its end."""
         segment = self._pending
         if segment is None:
             return False
         segment.monitor.wait()
         modules = self._module_segments < MODULE_SEGMENTS
         try:
-            # Ctrl-C may come here: the segment is then attributed anew at the training's end.
+            # Ctrl-C may come here: the segment is then attributed at the end of the training.
             folded = fold(segment, self._method, modules=modules)
             with uninterrupted():
                 self._pending = None
@@ -196,7 +198,7 @@ class SegmentRelay:
         except Exception as error:  # a failing measurement never ends the user's own run
             with uninterrupted():
                 self._pending = None
-                self.ledger.lose(segment, f"it could not be attributed: {error!r:.200}")
+                self.ledger.add_lost(segment, f"it could not be attributed: {error!r:.200}")
         return True
 
     def _end_piece(self, end_s: float) -> None:
@@ -207,7 +209,7 @@ class SegmentRelay:
         self._piece_start_s = end_s
 
     def _end_segment(self, following: Monitor | None) -> None:
-        """End the segment now; the one that follows begins at the same moment, if any does."""
+        """End the segment; the following one, if any, begins at the same moment."""
         hooks, monitor = self.hooks, self._monitor
         assert monitor is not None
         begun = None if following is None else self._new_hooks()
@@ -218,7 +220,7 @@ class SegmentRelay:
             self._end_piece(end_s)
         if hooks.missed_backward:
             self.ledger.add_notes((UNMARKED,))
-        # A step that began a segment may run the backward of the one before it.
+        # The first step of a segment may run the backward of the segment before.
         if any(each is not None and each.late_backward for each in (self._last_hooks, hooks)):
             self.ledger.add_notes((LATE,))
             self.ledger.left_out = ("backward",)

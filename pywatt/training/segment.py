@@ -1,4 +1,4 @@
-"""A part of a training: measured, attributed and then forgotten, which keeps memory bounded."""
+"""A part of a training: measured, attributed and then dropped, which keeps memory bounded."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pywatt.attribution import Attributed, Method, attribute
-from pywatt.attribution.choose import BETTER
+from pywatt.attribution import Attributed, Method, attribute, choose
 from pywatt.attribution.overlap import RESOLVED_PERIODS
-from pywatt.attribution.problem import Case
-from pywatt.attribution.result import PathTimes, WindowEnergy
-from pywatt.metering.source import (
-    Source,
-    caveats,
-    energy_by_sensor,
-    sources_of,
-    total_energy,
-    unknowns,
-)
+from pywatt.attribution.problem import Problem
+from pywatt.attribution.result import PathTimes
+from pywatt.metering.caveats import caveats, unknowns
+from pywatt.metering.energies import WindowEnergy
+from pywatt.metering.source import Source, energy_by_sensor, sources_of, total_energy
 from pywatt.profiling.segment import devices_of
 from pywatt.sampling.monitor import Monitor
-from pywatt.sensors.discovery import SensorInfo
+from pywatt.sensors.info import SensorInfo
 from pywatt.spans.columns import Spans
 from pywatt.training.hooks import TrainingHooks
 
-# Begins the note of why a segment cannot tell phases apart.
-UNTOLD = "no method can tell the phases' powers apart"
+# Begins the note on why a segment cannot separate phases.
+UNSEPARATED = "phases could not be separated"
 
-# Modules' calls must take this share of a segment for a regression over all of it to tell of them.
-TELLING_SHARE = 0.5
+# Calls of modules must take this share of a segment for a regression over it to resolve them.
+MIN_MODULE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +32,8 @@ class EpochPiece:
     """The part of an epoch that lies in a segment.
 
     Attributes:
-        epoch: which of the session's epochs, from 0 on.
-        start_s: when it begins.
+        epoch: number of the epoch in the session, from 0 on.
+        start_s: when the part begins.
         end_s: when it ends.
     """
 
@@ -50,10 +44,10 @@ class EpochPiece:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What was recorded between two moments, not attributed yet.
+    """Recorded spans and readings between two moments, not attributed yet.
 
     Attributes:
-        hooks: spans of phases and modules, taken off.
+        hooks: spans of phases and modules; detached.
         monitor: read the sensors from before `start_s` until after `end_s`.
         start_s: beginning.
         end_s: end.
@@ -72,11 +66,12 @@ class SourceShare:
     """One source's energy in a segment, shared.
 
     Attributes:
-        source: where it comes from.
-        devices: whose modules it is shared among.
-        spans: phases, and calls of modules in the traced steps.
+        source: the source.
+        devices: devices whose modules share the energy.
+        spans: phases, and calls of modules in traced steps.
         phases: the energy shared among phases alone, by the call paths of `spans`.
-        modules: shared among modules too, where the segment alone tells them apart; else None.
+        modules: the energy shared among modules too; None if the segment alone does not separate
+            them.
     """
 
     source: Source
@@ -88,18 +83,18 @@ class SourceShare:
 
 @dataclass(frozen=True, slots=True)
 class FoldedSegment:
-    """What a segment has told.
+    """The energies of a segment.
 
     Attributes:
-        hooks: what its spans' names mean.
+        hooks: hooks with the labels of its spans.
         duration_s: its length.
-        total: its energy; None where some source cannot tell.
+        total: its energy; None if that of some source is unknown.
         spans: phases and calls on the model's own device.
-        shares: by source; one that cannot tell its energy is not among them.
-        epochs: energy of each piece of an epoch, likewise.
+        shares: by source, without sources of unknown energy.
+        epochs: energy of each piece of an epoch; None if unknown.
         by_sensor: energy by each sensor alone.
         infos: all sensors that were read.
-        notes: what a reader must know.
+        notes: what a reader of the figures has to know.
     """
 
     hooks: TrainingHooks
@@ -114,12 +109,12 @@ class FoldedSegment:
 
 
 def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
-    """Attribute a segment's energy to phases, and to modules where it alone tells.
+    """Attribute a segment's energy to phases, and to modules if it alone separates them.
 
     Args:
-        segment: what was recorded; its monitor has seen what it must.
-        method: how; ``replay`` is for modules, and leaves phases to ``auto``.
-        modules: whether modules are to be told apart by the segment alone, which takes a while.
+        segment: the segment; its monitor has seen its end.
+        method: attribution method; ``replay`` is for modules, and leaves phases to ``auto``.
+        modules: whether to separate modules by the segment alone, which takes a while.
     """
     hooks, start_s, end_s = segment.hooks, segment.start_s, segment.end_s
     traces, notes = segment.monitor.read()
@@ -127,25 +122,25 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
     sources = sources_of(traces, infos)
     claimed = {source.info.device for source in sources if source.info.device is not None}
     shares: list[SourceShare] = []
-    run_alone: Method = "auto" if method == "replay" else method
+    direct_method: Method = "auto" if method == "replay" else method
     for source in sources:
-        # Of a meter of something else, such as the CPU beside a GPU, phases are told too.
+        # A meter of another device, such as the CPU beside a GPU, has energies of phases too.
         devices = devices_of(source, hooks, claimed) or [hooks.device]
         spans, phase_spans = hooks.spans(devices), hooks.phase_spans(devices)
-        phases = attribute(source, phase_spans, start_s, end_s, method=run_alone)
+        phases = attribute(source, phase_spans, start_s, end_s, method=direct_method)
         if phases is None:
             continue
-        told = None
+        found = None
         if modules and method != "replay" and len(spans) > len(phase_spans):
-            told = attribute(source, spans, start_s, end_s, method=run_alone)
-            asked = told is not None and told.method == method
-            if told is not None and not (
-                asked or _tells_modules(told, source, hooks, spans, start_s, end_s)
+            found = attribute(source, spans, start_s, end_s, method=direct_method)
+            requested = found is not None and found.method == method
+            if found is not None and not (
+                requested or _separates_modules(found, source, hooks, spans, start_s, end_s)
             ):
-                told = None
-            if told is not None and told.method == "time":
-                told = None
-        shares.append(SourceShare(source, tuple(devices), spans, phases, told))
+                found = None
+            if found is not None and found.method == "time":
+                found = None
+        shares.append(SourceShare(source, tuple(devices), spans, phases, found))
     total = total_energy(sources, start_s, end_s)
     return FoldedSegment(
         hooks=hooks,
@@ -160,31 +155,31 @@ def fold(segment: Segment, method: Method, *, modules: bool) -> FoldedSegment:
     )
 
 
-def _tells_modules(
-    told: Attributed,
+def _separates_modules(
+    found: Attributed,
     source: Source,
     hooks: TrainingHooks,
     spans: Spans,
     start_s: float,
     end_s: float,
 ) -> bool:
-    """Tell whether this is about modules, and not only about the phases around them."""
+    """Return whether energies resolve modules, and not only the phases around them."""
     times = PathTimes.of(spans)
-    modules = np.array([hooks.meanings[name].entry >= 0 for name in spans.paths.name], bool)
+    modules = np.array([hooks.labels[name].entry >= 0 for name in spans.paths.name], bool)
     only = PathTimes(
         *(np.where(modules, x, 0.0) for x in (times.calls, times.time_s, times.self_time_s))
     )
-    if told.method == "regression":
-        return float(np.sum(only.self_time_s)) >= TELLING_SHARE * (end_s - start_s)
-    case = Case(source, spans, only, start_s, end_s, told.total)
-    resolved_s = case.resolved_s
-    return resolved_s is not None and case.call_s >= RESOLVED_PERIODS * resolved_s
+    if found.method == "regression":
+        return float(np.sum(only.self_time_s)) >= MIN_MODULE_SHARE * (end_s - start_s)
+    problem = Problem(source, spans, only, start_s, end_s, found.total)
+    resolved_s = problem.resolved_s
+    return resolved_s is not None and problem.call_s >= RESOLVED_PERIODS * resolved_s
 
 
 def _epochs(
     segment: Segment, sources: Sequence[Source], total: WindowEnergy | None
 ) -> tuple[tuple[EpochPiece, WindowEnergy | None], ...]:
-    """Energy of each piece; one that is the whole segment has its energy."""
+    """Return the energy of each piece; a piece that is the whole segment has its total."""
     whole = (segment.start_s, segment.end_s)
     return tuple(
         (
@@ -203,6 +198,6 @@ def _notes(
     notes = [*unknowns(sources, start_s, end_s), *caveats(sources)]
     for share in shares:
         for note in share.phases.notes:
-            note = note.removesuffix(f"; {BETTER}").replace("the modules' powers", "powers")
-            notes.append(note.replace("no method can tell powers apart", UNTOLD))
+            note = note.removesuffix(f"; {choose.ADVICE}")
+            notes.append(note.replace(choose.UNSEPARATED, UNSEPARATED))
     return notes

@@ -1,4 +1,4 @@
-"""What is counted of an epoch while it runs."""
+"""Count batches, samples and losses of an epoch while it runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class EpochTally:
         self.batches = 0
         self.complete = False
         self.is_open = True
-        self.is_cut = False  # another began before it had ended
-        self.pieces = 0  # segments that it was in
+        self.is_cut = False  # another epoch began before it had ended
+        self.pieces = 0  # number of segments that it was in
         self.loss: float | None = None
         self.note: str | None = None
         self._loss_sum: Any = 0.0
         self._losses = 0
         self._samples = 0
-        self._uncounted = 0  # batches whose samples are not known
+        self._uncounted = 0  # batches of unknown sample counts
         self._last_samples: int | None = 0
 
     @property
     def samples(self) -> int | None:
-        """Samples in all batches; None where some batch's are not known."""
+        """Samples in all batches; None if unknown for some batch."""
         return None if self._uncounted else self._samples
 
     def add_batch(self, samples: int | None) -> None:
@@ -38,13 +38,13 @@ class EpochTally:
         else:
             self._samples += samples
 
-    def tell(self, loss: Any, samples: int | None) -> None:
-        """Take in what the user tells of the batch that was counted last."""
+    def update_last(self, loss: Any, samples: int | None) -> None:
+        """Add the loss of the batch counted last, and correct its number of samples."""
         if loss is not None and self.note is None:
             try:
                 self._loss_sum = self._loss_sum + _number_in(loss)
                 self._losses += 1
-            except Exception as error:  # what is told must not end the training
+            except Exception as error:  # a bad loss must not end the training
                 self._cannot_add(error)
         if samples is not None:
             self._uncounted -= self._last_samples is None
@@ -52,7 +52,7 @@ class EpochTally:
             self._last_samples = samples
 
     def end(self) -> None:
-        """The epoch is over; a loss that is no number is none."""
+        """End the epoch; a mean loss that is not a number is None."""
         if self.is_open and self._losses and self.note is None:
             try:
                 self.loss = float(self._loss_sum) / self._losses
@@ -62,13 +62,13 @@ class EpochTally:
 
     def _cannot_add(self, error: Exception) -> None:
         self.note = (
-            "the mean loss is unavailable: tell a number, or a tensor that holds one, since what "
-            f"was told cannot be added up ({error!r:.100})"
+            f"the mean loss is unavailable, since losses cannot be added up ({error!r:.100}): pass "
+            "numbers, or tensors that hold one number"
         )
 
 
 def _number_in(loss: Any) -> Any:
-    """A loss without its graph: a float where it is at hand, which takes less than a tensor."""
+    """Return a loss without its graph: on the CPU as a float, which is cheaper than a tensor."""
     if not isinstance(loss, torch.Tensor):
         return loss
     if loss.is_cpu:

@@ -1,6 +1,6 @@
 """One source's energy over a training as a tree of calls: phases, and the modules in them.
 
-Modules were traced in some of the steps. Their calls and times stand for all steps here.
+Modules are traced in some steps; their calls and times are scaled up to all steps here.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pywatt.attribution.by_time import unknown_stds
-from pywatt.attribution.result import PathEnergies, PathTimes, WindowEnergy
-from pywatt.replay.closure import Closure, close
-from pywatt.replay.path_estimate import NameEnergies
+from pywatt.attribution.result import PathEnergies, PathTimes
+from pywatt.metering.energies import WindowEnergy
+from pywatt.replay.closure import Closure, apply_closure
+from pywatt.replay.path_estimate import NameEstimate
 from pywatt.spans.columns import CallPaths
 from pywatt.training.hooks import TIMED
 from pywatt.training.ledger import CallSum, Path, PathSum
 
 FloatArray = npt.NDArray[np.float64]
 
-# What names stand for: the phases, then these of each module.
-KINDS = ("forward", "backward", "again")
+# Names denote the phases, then these kinds of calls of each module.
+KINDS = ("forward", "backward", "recompute")
 
 Place = tuple[tuple[str, str], ...]
 
@@ -32,14 +33,14 @@ class Tree:
     """Paths 0 to 3 are the phases of `TIMED`, and their names too; names of modules follow.
 
     Attributes:
-        source: whose energy it is.
+        source: calls and energy of the source.
         paths: the tree.
         phase: index of the phase that each path is in, shape (paths,).
         module: index of the module of each path, -1 for a phase, shape (paths,).
         kind: index in `KINDS` of each path, -1 for a phase, shape (paths,).
-        sums: what was added up of each path in the traced steps; of phases nothing.
+        sums: sums of each path in the traced steps; empty for phases.
         times: calls and times of all steps.
-        modules: how many modules the model has.
+        modules: number of modules of the model.
     """
 
     source: CallSum
@@ -59,12 +60,12 @@ class Tree:
         steps_scale: float,
         left_out: Collection[str],
     ) -> Tree:
-        """Build it.
+        """Build the tree.
 
         Args:
-            source: what all segments have told of one source.
-            names: the modules' names.
-            steps_scale: how many times as many batches there were as were traced.
+            source: sums of all segments for one source.
+            names: names of the modules.
+            steps_scale: batches over traced batches.
             left_out: phases whose modules are left out.
         """
         index = {name: k for k, name in enumerate(names)}
@@ -106,7 +107,7 @@ class Tree:
 
     @property
     def names(self) -> int:
-        """How many names there may be."""
+        """Number of possible names."""
         return len(TIMED) + len(KINDS) * self.modules
 
     @property
@@ -115,7 +116,7 @@ class Tree:
         return self.source.duration_s
 
     def unknown(self) -> PathEnergies:
-        """Deviations if nothing were known but times, and energies by time."""
+        """Return energies by time, and their deviations if nothing but times were known."""
         total = WindowEnergy(self.source.energy_j, 0.0)
         stds = unknown_stds(self.times, total, self.duration_s)
         own_j = self.source.energy_j * self.times.self_time_s / max(self.duration_s, 1e-300)
@@ -129,10 +130,10 @@ class Tree:
         )
 
     def from_segments(self) -> PathEnergies:
-        """Phases as segments have told them, and in each its modules: as told, or by time."""
-        told = self._told()
+        """Return energies of phases and of their modules from segments; else modules by time."""
+        separated = self._separated()
         by_time = self.unknown()
-        found = by_time if told is None else told
+        found = by_time if separated is None else separated
         phases = [self.source.phases.get(phase) for phase in TIMED]
         energy_j = np.array([0.0 if p is None else p.energy_j for p in phases])
         energy_std = np.array([0.0 if p is None else p.energy_j_std for p in phases])
@@ -147,9 +148,9 @@ class Tree:
         other_j: float,
         other_std: float,
     ) -> PathEnergies:
-        """Give phases these energies, and what is in them the shares that were found.
+        """Set the energies of phases, and scale the modules in them to match.
 
-        A phase that is not known well moves all that is in it.
+        The uncertainty of a phase adds to that of all modules in it.
         """
         sum_j = found.energy_j[: len(TIMED)]
         time_s = self.times.time_s[: len(TIMED)]
@@ -176,33 +177,38 @@ class Tree:
             outside_j_std=other_std,
         )
 
-    def _told(self) -> PathEnergies | None:
-        """Modules' shares as segments alone have told them; None where they have not."""
-        told_s = np.array([s.told_s for s in self.sums])
-        if float(np.sum(told_s)) <= 0:
+    def _separated(self) -> PathEnergies | None:
+        """Return the modules' shares from segments alone; None if these do not separate them."""
+        separated_s = np.array([s.separated_s for s in self.sums])
+        if float(np.sum(separated_s)) <= 0:
             return None
-        # What a path drew in segments that told it, for all of its time.
+        # Extend the power of a path in segments that separate it to all of its time.
         scale = np.divide(
-            self.times.self_time_s, told_s, where=told_s > 0, out=np.zeros(len(told_s))
+            self.times.self_time_s,
+            separated_s,
+            where=separated_s > 0,
+            out=np.zeros(len(separated_s)),
         )
         own_j = np.array([max(0.0, s.self_j) for s in self.sums]) * scale
-        for k in range(len(TIMED)):  # the phase's own, in segments that told
+        for k in range(len(TIMED)):  # the phase's own, in those segments
             phase = self.source.phases.get(TIMED[k])
             inside = (self.phase == k) & (self.module >= 0)
-            if phase is not None and phase.told_j > 0:
-                whole = phase.energy_j / phase.told_j
+            if phase is not None and phase.separated_j > 0:
+                whole = phase.energy_j / phase.separated_j
                 modules_j = sum(self.sums[path].self_j for path in np.flatnonzero(inside))
-                own_j[k] = max(0.0, phase.told_j - modules_j) * whole
+                own_j[k] = max(0.0, phase.separated_j - modules_j) * whole
         std = np.array([s.self_j_std for s in self.sums]) * scale
         inclusive_std = np.array([s.inclusive_j_std for s in self.sums]) * scale
         return PathEnergies(self.paths.plus_children(own_j), inclusive_std, own_j, std, 0.0, 0.0)
 
-    def closed(self, forward: NameEnergies, total: WindowEnergy) -> tuple[PathEnergies, Closure]:
-        """Share the energy of the training as replay tells, corrected to the sum.
+    def from_replay(
+        self, forward: NameEstimate, total: WindowEnergy
+    ) -> tuple[PathEnergies, Closure]:
+        """Share the energy of the training by replay, corrected to add up to `total`.
 
         Args:
             forward: energies of each module's forward call, then of forward and backward together,
-                and of a step of the optimizer last; NaN where it was not replayed.
+                and last of a step of the optimizer; NaN if it was not replayed.
             total: energy of the training.
         """
         count = self.modules
@@ -218,18 +224,17 @@ class Tree:
         for kind, (kind_j, kind_var) in enumerate((*parts, parts[0])):
             first = len(TIMED) + kind * count
             call_j[first : first + count], var[first : first + count] = kind_j, kind_var
-        names = NameEnergies(
+        estimate = NameEstimate(
             call_j, np.sqrt(var), forward.idle_w, forward.idle_w_std, forward.drift_std
         )
-        energies, closure = close(names, self.paths, self.times, self.duration_s, total)
+        energies, closure = apply_closure(estimate, self.paths, self.times, self.duration_s, total)
         return _bounded(energies, total), closure
 
 
 def _bounded(energies: PathEnergies, total: WindowEnergy) -> PathEnergies:
-    """Let no phase be less sure than all others together: it is what they leave of the total.
+    """Limit the deviation of each phase to that of all others together, the rest of the total.
 
-    The standard deviation of a sum is at most the sum of standard deviations, however they go
-    together.
+    The standard deviation of a sum is at most the sum of standard deviations, however correlated.
     """
     count = len(TIMED)
     stds = np.append(energies.energy_j_std[:count], energies.outside_j_std)
@@ -246,22 +251,22 @@ def _bounded(energies: PathEnergies, total: WindowEnergy) -> PathEnergies:
 
 
 def _place(key: Path) -> Place:
-    """The phase, then kind and name of each module on the way.
+    """Return the phase, then kind and name of each module on the way.
 
-    What checkpointing runs again, it runs inside the backward of the module that needs it first. It
-    is none of that one's work: only modules that contain it stay on the way to it.
+    Checkpointing recomputes a module inside the backward of the module that needs it first, to
+    which it does not belong: only modules that contain it stay on the way to it.
     """
     steps = key[1:]
-    first = next((k for k, step in enumerate(steps) if step.kind == "again"), None)
+    first = next((k for k, step in enumerate(steps) if step.kind == "recompute"), None)
     if first is not None:
-        again = steps[first].of
-        around = [s for s in steps[:first] if s.of == "" or again.startswith(f"{s.of}.")]
+        recomputed = steps[first].of
+        around = [s for s in steps[:first] if s.of == "" or recomputed.startswith(f"{s.of}.")]
         steps = (*around, *steps[first:])
     return (("phase", key[0].of), *((step.kind, step.of) for step in steps))
 
 
 def outermost_of_modules(tree: Tree) -> npt.NDArray[np.bool_]:
-    """Tell for each path whether no path above it is of the same module."""
+    """Return for each path whether no path above it is of the same module."""
     as_module = CallPaths(
         np.where(tree.module < 0, tree.modules + tree.phase, tree.module).astype(np.int32),
         tree.paths.parent,

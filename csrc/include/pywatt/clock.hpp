@@ -35,13 +35,13 @@ class SteadyClock final : public Clock {
 /// The process-wide steady clock.
 std::shared_ptr<SteadyClock> steady_clock();
 
-/// A clock that stands still until it is told to advance, so that a simulated day takes seconds and
-/// every duration in a test is exact.
+/// A clock that stands still until `advance`, so that a simulated day takes seconds and every
+/// duration in a test is exact.
 ///
 /// Time moves only inside `advance`, and only when every live waiter is asleep: it goes to the
 /// earliest deadline, lets that waiter run until it sleeps again, and so on up to the target. Hence
 /// threads that sleep on one scripted clock run one after another, in the order of their deadlines.
-/// A single waiter whose next deadline is within the target goes on without a switch of threads.
+/// A single waiter whose next deadline is within the target continues without a switch of threads.
 /// A waiter that has not slept yet counts as awake; one that was woken takes no part any more.
 /// A forked child makes its own scripted clock.
 class ScriptedClock final : public Clock {

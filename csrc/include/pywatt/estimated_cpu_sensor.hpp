@@ -51,7 +51,7 @@ class EstimatedCpuSensor final : public Sensor {
   /// Belongs to the process that made it: a read after a fork throws LostSensorError.
   EstimatedCpuSensor(CpuPowerModel model, CpuScope scope, std::shared_ptr<Clock> clock = steady_clock());
 
-  /// Charges the CPU time that `cpu_s` tells.
+  /// Charges the CPU time that `cpu_s` returns.
   EstimatedCpuSensor(CpuPowerModel model, CpuTime cpu_s, std::shared_ptr<Clock> clock = steady_clock());
   ~EstimatedCpuSensor() override;
 

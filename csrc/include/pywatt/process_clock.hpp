@@ -15,10 +15,10 @@ namespace pywatt {
 /// last looked at, and for one that runs on another CPU that was at the last scheduler tick, up to 1 to
 /// 10 ms ago (thread_group_cputime in kernel/sched/cputime.c). To ask for a thread's own clock brings
 /// that thread up to date (task_sched_runtime in kernel/sched/core.c), so all are asked first. A thread
-/// that has just begun is known within 50 ms; until then it counts up to its last tick. How many there
-/// are is told by the links of their folder (proc_task_getattr in fs/proc/base.c), which are sooner
-/// looked at than all its entries; those are listed where the number has changed, and once a second
-/// for the thread that began as another ended.
+/// that has just begun is known within 50 ms; until then it counts up to its last tick. The link count
+/// of their folder gives their number (proc_task_getattr in fs/proc/base.c) and is faster to read than
+/// all its entries; those are listed where the number has changed, and once a second for the thread
+/// that began as another ended.
 class ProcessClock {
  public:
   ProcessClock();

@@ -25,6 +25,8 @@ struct Channel {
   std::string note;          ///< a caveat the user must see ("power of the whole card, not of the MIG slice")
   /// Time between fresh values; 0: fresh at every read; NaN: not known.
   double update_period_s = std::numeric_limits<double>::quiet_NaN();
+  /// Relative standard deviation of the scale of its readings; NaN: not known.
+  double scale_std = std::numeric_limits<double>::quiet_NaN();
   /// Most power that the device keeps itself to, in W; NaN: not known.
   double power_limit_w = std::numeric_limits<double>::quiet_NaN();
 };

@@ -44,8 +44,8 @@ class SpanRecorder {
   /// `none` where no such span is open.
   std::size_t exit(std::uint32_t name);
 
-  /// Closes like `exit`, but keeps no span of `name`: when that ran is told later, by `add`. Returns
-  /// its path, or `no_path` where no such span is open.
+  /// Closes like `exit`, but keeps no span of `name`: its times follow later, by `add`. Returns its
+  /// path, or `no_path` where no such span is open.
   std::int32_t leave(std::uint32_t name);
 
   /// Keeps a span whose times were found elsewhere, such as on a GPU. REQUIRES: path < paths().size().

@@ -1,15 +1,15 @@
-/// What a test tells the simulated libnvidia-ml.so.1, and asks of it. The functions live in the
+/// How a test controls and queries the simulated libnvidia-ml.so.1. The functions live in the
 /// library beside NVML's own, so whoever opens the same file (C++, Python's ctypes, nvidia-ml-py)
 /// sees the same devices. Times are seconds of CLOCK_MONOTONIC; thread-safe; return 0, or -1 for
 /// arguments that make no sense.
 ///
 /// A process that is not the test's own (a command line) is configured by the environment instead:
 /// SIMULATED_NVML="devices=2;update_period_s=0.1;power_w=300;1.gain=1.05;fail.nvmlInit_v2=9"
-/// Keys as below, for all devices or, with "1.", for device 1; power_w is the true power, since ever;
+/// Keys as below, for all devices or, with "1.", for device 1; power_w is the true power, past too;
 /// fail.FUNCTION an nvmlReturn code, for every call. Text that makes no sense aborts the process.
 /// Without SIMULATED_NVML there is one device.
 ///
-/// A forked child goes on with a copy of everything, and can be told other things than its parent.
+/// A forked child continues with a copy of everything, and can be configured independently.
 #pragma once
 
 #ifdef __cplusplus
@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 /// Forgets everything and makes `devices` devices (64 at most) with the defaults of
-/// simulated_nvml_configure and a true power of 60 W since ever. Who has called nvmlInit_v2 stays
+/// simulated_nvml_configure and a true power of 60 W, past too. Who has called nvmlInit_v2 stays
 /// initialized, handles stay valid, real time is back, calls that hang go on.
 /// Device i has the UUID "GPU-00000000-0000-0000-0000-00000000000i" (hex), the serial "i" (13 digits)
 /// and the PCI bus id "00000000:0{i+1}:00.0".

@@ -40,7 +40,7 @@ constexpr Property kProperties[] = {
     {"throttle_reasons", &Settings::throttle_reasons, 0.0, 65535.0},
 };
 
-// A time that is meant to lie on the lattice may be a rounding error before it.
+// A time that is meant to lie on an update may be a rounding error before it.
 constexpr double kTimeTolerance_s = 1e-9;
 // Likewise a total that is meant to be a whole mJ.
 constexpr double kEnergyTolerance_mj = 1e-3;

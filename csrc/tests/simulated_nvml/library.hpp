@@ -18,7 +18,7 @@ namespace simulated {
 constexpr unsigned kNoDevice = ~0U;
 constexpr unsigned kMostDevices = 64;
 
-/// What an nvmlDevice_t stands for.
+/// What an nvmlDevice_t refers to.
 struct Target {
   unsigned device;
   int mig_instance;  // -1: the whole device
@@ -35,7 +35,7 @@ class Library {
 
   /// Seconds of CLOCK_MONOTONIC, or the time set by hand.
   double now_s() const;
-  /// False where the handle stands for nothing.
+  /// False where the handle refers to nothing.
   bool find(nvmlDevice_t handle, Target& target) const;
   /// The code that the next call of `function` shall return, NVML_SUCCESS if none; counts it off.
   nvmlReturn_t injected(unsigned device, const std::string& function);

@@ -8,7 +8,7 @@ namespace simulated {
 /// two binary searches however long the history is.
 class PowerHistory {
  public:
-  /// `power_w` since ever and from now on.
+  /// `power_w` at all times.
   explicit PowerHistory(double power_w) { play(0.0, {1.0}, {power_w}, false); }
 
   /// From `start_s` on: power_w[i] for duration_s[i], over and over, or once and then the last power

@@ -13,9 +13,9 @@ _FILES = ("digits.toml", "digits_models.py")
 
 
 def prepare(folder: Path) -> Path:
-    """Put the study file and its models into a folder, to be run and changed there.
+    """Copy the study file and its models into a folder, to be run and changed there.
 
-    What is there already stays, so that a demonstration that was interrupted goes on.
+    Existing files are kept, so that an interrupted demonstration resumes.
 
     Returns:
         The path of the study file.

@@ -16,7 +16,7 @@ PIXELS = 8 * 8
 
 @functools.cache
 def _digits() -> tuple[TensorDataset, TensorDataset]:
-    """Three quarters of the images for training, one for the test."""
+    """Return three quarters of the images for training and one quarter for the test."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -33,18 +33,18 @@ def _digits() -> tuple[TensorDataset, TensorDataset]:
 
 
 def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of images of shape (samples, 1, 8, 8) and targets of shape (samples,)."""
+    """Return batches of images of shape (samples, 1, 8, 8) and targets of shape (samples,)."""
     training, test = _digits()
     return DataLoader(training, batch_size=64, shuffle=True), DataLoader(test, batch_size=150)
 
 
 def logistic_regression() -> nn.Module:
-    """One linear layer."""
+    """Return one linear layer."""
     return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, CLASSES))
 
 
 def mlp(width: int) -> nn.Module:
-    """Two hidden layers."""
+    """Return a network of two hidden layers."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(PIXELS, width),
@@ -56,7 +56,7 @@ def mlp(width: int) -> nn.Module:
 
 
 def cnn() -> nn.Module:
-    """Two convolutions."""
+    """Return a network of two convolutions."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -82,26 +82,26 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(width, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (samples, 10)."""
+        """Return logits of shape (samples, 10)."""
         tokens = self.patches(images).flatten(2).transpose(1, 2) + self.places
         logits: torch.Tensor = self.head(self.encoder(tokens).mean(dim=1))
         return logits
 
 
 class NearestCentroid(nn.Module):
-    """No gradients: the class whose mean image is the nearest."""
+    """Predict the class with the nearest mean image; trained without gradients."""
 
     def __init__(self) -> None:
         super().__init__()
         self.centroids = nn.Parameter(torch.zeros(CLASSES, PIXELS), requires_grad=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Distances, negated: the nearest has the largest; shape (samples, 10)."""
+        """Return negated distances of shape (samples, 10): the nearest class has the largest."""
         return -torch.cdist(images.flatten(1), self.centroids)
 
 
 def fit_centroids(model: NearestCentroid, loader: Iterable[Any]) -> None:
-    """One pass over the training images."""
+    """Compute the mean images in one pass over the training images."""
     sums = torch.zeros_like(model.centroids)
     counts = torch.zeros(CLASSES, 1, device=sums.device)
     for images, targets in loader:

@@ -1,6 +1,6 @@
-"""Pictures of a study, for PNG and SVG, on light or dark ground: one file a kind of picture.
+"""Pictures of a study, as PNG or SVG, on a light or dark background: one file per kind.
 
-They need matplotlib and textalloc, which the extra `report` brings, and import them when called.
+They need matplotlib and textalloc, from the extra `report`, and import them when called.
 """
 
 from pywatt.study.pictures.bars import energy_bars, score_bars

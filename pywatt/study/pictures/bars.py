@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BAR = 0.62
-# Of the longest bar, what is written beside it included.
+# Width of the axes over the longest bar, to leave room for the text beside it.
 _ROOM = 1.5
 _MORE_ROOM = 2.2  # for a longer text
 
 
 def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
-    """Draws each model's `penalized_score`, and how often it is first under the uncertainty.
+    """Draw each model's `penalized_score`, and how often it is first within the uncertainty.
 
     The error bar is one standard deviation of the score.
 
@@ -58,20 +58,20 @@ def score_bars(ranked: Ranking, *, dark: bool = False) -> Figure:
     )
     entries = [
         (colors.first, "Pareto front, within uncertainty"),
-        (colors.second, "beaten at both"),
+        (colors.second, "beaten in both"),
     ]
     _explain(axes, colors, entries)
     return figure
 
 
 def energy_bars(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
-    """Draws the energy of training and test of each model, one after the other, with both in J.
+    """Draw stacked bars of each model's training and test energy, with both numbers in J.
 
     The scale is linear, since parts of a bar on a log scale have no meaningful length; a part too
-    short to be seen has its number. The error bar is one standard deviation of the sum.
+    short to see has its number. The error bar is one standard deviation of the sum.
 
     Raises:
-        ArgumentError: where no energy is known.
+        ArgumentError: no energy is known.
         ImportError: without the extra `report`.
     """
     known = [r for r in rows if r.test_energy_j is not None or r.train_energy_j is not None]
@@ -109,7 +109,7 @@ def energy_bars(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
 
 
 def _joules(energy_j: float | None) -> str:
-    """Three digits, for energies of any size: 1.23 MJ."""
+    """Return an energy of any size in three digits: 1.23 MJ."""
     from matplotlib.ticker import EngFormatter
 
     if energy_j is None:

@@ -1,4 +1,4 @@
-"""What all pictures share: the ground, the colors, the axes."""
+"""Shared by all pictures: background, colors and axes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".svg")
 _DPI = 150
-_REMARK_PER_INCH = 14  # characters of a remark, at the least
+_REMARK_PER_INCH = 14  # characters of a remark that fit at least
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colors on one ground.
+    """Colors on one background.
 
-    Those that carry meaning are of Okabe and Ito's palette, which color-blind readers can tell
-    apart; of its two blues, the one that can be seen on the ground.
+    Colors with a meaning are from Okabe and Ito's color-blind-safe palette; of its two blues, the
+    one with more contrast to the background.
     """
 
     ground: str
@@ -40,14 +40,14 @@ DARK = Theme(ground="#15181c", ink="#e8eaec", faint="#4a5159", first="#56b4e9", 
 
 
 def theme(dark: bool) -> Theme:
-    """Give the colors for a dark or a light ground."""
+    """Return the colors for a dark or a light background."""
     return DARK if dark else LIGHT
 
 
 def canvas(
     width_in: float, height_in: float, colors: Theme, title: str, *, title_pad: float = 12.0
 ) -> tuple[Figure, Axes]:
-    """A figure of its own, so that pyplot's current one and its settings are left alone."""
+    """Return a new figure and its axes, independent of pyplot's current figure and settings."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -66,15 +66,15 @@ def canvas(
 
 
 def label_axes(axes: Axes, colors: Theme, *, x: str = "", y: str = "") -> None:
-    """Names the axes, with units."""
+    """Name the axes, with units."""
     axes.set_xlabel(x, color=colors.ink, fontsize=10)
     axes.set_ylabel(y, color=colors.ink, fontsize=10)
 
 
 def legend(axes: Axes, colors: Theme, *, top: float = 1.0, **options: Any) -> None:
-    """Explains what has a label, beside the axes, where it can cover nothing.
+    """Draw the legend beside the axes, where it covers nothing.
 
-    `top` is where it begins, 0 at the bottom of the axes and 1 at their top.
+    `top` is its upper end, 0 at the bottom of the axes and 1 at their top.
     """
     axes.legend(
         loc="upper left",
@@ -87,12 +87,12 @@ def legend(axes: Axes, colors: Theme, *, top: float = 1.0, **options: Any) -> No
 
 
 def literal(text: str) -> str:
-    """What matplotlib shows as this text: it takes what is between two dollar signs as math."""
+    """Escape a text for matplotlib, which takes text between two dollar signs as math."""
     return text.replace("$", r"\$")
 
 
 def remark(figure: Figure, colors: Theme, lines: Iterable[str]) -> None:
-    """Puts below the picture what its reader has to know."""
+    """Write caveats below the picture."""
     width = int(figure.get_figwidth() * _REMARK_PER_INCH)
     text = "\n".join(literal(part) for line in lines for part in textwrap.wrap(line, width))
     if text:
@@ -100,7 +100,7 @@ def remark(figure: Figure, colors: Theme, lines: Iterable[str]) -> None:
 
 
 def origin(estimated: Iterable[bool]) -> str:
-    """Say what energies are: measured, estimated, or some of each."""
+    """Return whether energies are measured, estimated or partly estimated, as text."""
     kinds = set(estimated)
     if len(kinds) > 1:
         return "partly estimated"
@@ -108,7 +108,7 @@ def origin(estimated: Iterable[bool]) -> str:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a picture as PNG or SVG, by the ending of its name. Raises ArgumentError, OSError."""
+    """Write a picture as PNG or SVG, by the ending of its name. Raises ArgumentError, OSError."""
     if Path(path).suffix.lower() not in _SUFFIXES:
         raise ArgumentError(f"{os.fspath(path)} must end in {' or '.join(_SUFFIXES)}")
     figure.savefig(path, dpi=_DPI, facecolor=figure.get_facecolor())

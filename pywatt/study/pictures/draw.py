@@ -10,7 +10,7 @@ from pywatt.study.result import StudyTable
 
 
 def draw(table: StudyTable, folder: Path, suffix: str) -> tuple[Path, ...]:
-    """Draw what can be drawn on light and on dark ground, and give the paths.
+    """Draw what can be drawn, on light and dark backgrounds, and return the paths.
 
     Raises:
         ImportError: without the extra `report`.
@@ -23,7 +23,7 @@ def draw(table: StudyTable, folder: Path, suffix: str) -> tuple[Path, ...]:
     paths = []
     for dark in (False, True):
         figures = {}
-        # Where nothing is known that a picture shows, there is none.
+        # A picture without any known figure is left out.
         with suppress(ArgumentError):
             figures["accuracy"] = pictures.accuracy_against_energy(table.rows, dark=dark)
         with suppress(ArgumentError):

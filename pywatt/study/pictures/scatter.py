@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _AREAS = (40.0, 500.0)  # of the smallest and the largest bubble, in points squared
 _AREA_UNKNOWN = 60.0
-_BEYOND = 0.05  # of the axis of accuracy, below 0 and above 1: half a bubble
+_BEYOND = 0.05  # room on the accuracy axis below 0 and above 1: half a bubble
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class _Point:
 
 
 def accuracy_against_energy(rows: Sequence[StudyRow], *, dark: bool = False) -> Figure:
-    """Draws each model by its energy per sample (log) and accuracy; bubbles grow with parameters.
+    """Draw models by energy per sample (log) and accuracy; bubble size shows the parameters.
 
     Error bars are one standard deviation, of accuracy within 0 and 1. Models on the Pareto front
-    are filled; the front holds all that nothing else beats at both beyond the uncertainty.
+    are filled; nothing else beats them in both beyond the uncertainty.
 
     Raises:
-        ArgumentError: where no model has both an accuracy and an energy per sample above 0.
+        ArgumentError: no model has both an accuracy and an energy per sample above 0.
         ImportError: without the extra `report`.
     """
     points = _points(rows)
@@ -63,7 +63,7 @@ def accuracy_against_energy(rows: Sequence[StudyRow], *, dark: bool = False) -> 
     )
     axes.set_xscale("log")
     axes.grid(color=colors.faint, linewidth=0.5, alpha=0.6)
-    # The line joins the front of the bare figures: with uncertainties it would go up and down.
+    # The line joins the front without uncertainties: with them it would not be monotonic.
     line = pareto_front([p.accuracy for p in points], [p.energy_j for p in points])
     axes.plot(
         [points[index].energy_j for index in line],
@@ -140,7 +140,7 @@ def _draw(
 
 
 def _areas(points: Sequence[_Point]) -> Callable[[int | None], float]:
-    """A bubble's area for a number of parameters: the same step for each factor of ten."""
+    """Return a function from parameters to bubble area: the same step for each factor of ten."""
     known = [math.log10(max(p.parameters, 1)) for p in points if p.parameters is not None]
     least, most = min(known, default=0.0), max(known, default=0.0)
 
@@ -154,7 +154,7 @@ def _areas(points: Sequence[_Point]) -> Callable[[int | None], float]:
 
 
 def _limits(axes: Axes, points: Sequence[_Point]) -> None:
-    """Leave room for names, and put ticks where there is less than a decade too."""
+    """Leave room for names, and put ticks on axes of less than a decade too."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     lows, highs = zip(*map(_bar, points), strict=True)
@@ -194,7 +194,7 @@ def _explain(
 
     handles = [
         mark(_AREA_UNKNOWN, colors.first, colors.first, "Pareto front, within uncertainty"),
-        mark(_AREA_UNKNOWN, colors.second, colors.ground, "beaten at both"),
+        mark(_AREA_UNKNOWN, colors.second, colors.ground, "beaten in both"),
     ]
     sizes = sorted({p.parameters for p in points if p.parameters is not None})
     for size in sizes[:: max(len(sizes) - 1, 1)]:  # the smallest and the largest
@@ -210,11 +210,11 @@ def _place_names(
     points: Sequence[_Point],
     area_of: Callable[[int | None], float],
 ) -> None:
-    """Put names where they cover no bubble, no error bar, no line and no other name.
+    """Put names where they cover no bubble, error bar, line or other name.
 
-    Where some have no such place, points have numbers, and the names are beside the axes.
+    If some name has no such place, points get numbers, and the names are listed beside the axes.
     """
-    # The axes must have their final place, and keep it, since names are placed in pixels.
+    # The axes must have and keep their final place, since names are placed in pixels.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     if _written(figure, axes, colors, points, area_of, [point.name for point in points]):
@@ -256,7 +256,7 @@ def _written(
     *,
     anyhow: bool = False,
 ) -> bool:
-    """Write a text beside each point; tells whether each has a free place, else writes none."""
+    """Write a text beside each point; return whether each has a free place, else write none."""
     try:
         import textalloc
     except ImportError as error:
@@ -299,12 +299,12 @@ def _written(
 
 
 def _bar(point: _Point) -> tuple[float, float]:
-    """The ends of a point's error bar of energy, of which a log scale shows no more than this."""
+    """Return the ends of a point's energy error bar, cut at a tenth for the log scale."""
     low_j = max(point.energy_j - point.energy_j_std, point.energy_j / 10.0)
     return low_j, point.energy_j + point.energy_j_std
 
 
 def _accuracy_bar(point: _Point) -> tuple[float, float]:
-    """The ends of a point's error bar of accuracy, which is a share."""
+    """Return the ends of a point's accuracy error bar, within 0 and 1."""
     low, high = point.accuracy - point.accuracy_std, point.accuracy + point.accuracy_std
     return max(low, 0.0), min(high, 1.0)

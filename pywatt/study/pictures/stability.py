@@ -1,4 +1,4 @@
-"""How firm a ranking is: rank of each model under each choice of exponent and unit."""
+"""Stability of a ranking: rank of each model under each choice of exponent and unit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _METRICS = ("penalized_score", "sam")
 
 
 def rank_stability(ranked: Ranking, *, dark: bool = False) -> Figure:
-    """Draws a heat map of ranks: a row a model, a column a choice; 1 is the best.
+    """Draw a heat map of ranks: one row per model, one column per choice; 1 is the best.
 
-    Choices under which a metric is not defined have no column; the remark below says which.
+    Choices under which a metric is not defined have no column; a remark below names them.
 
     Raises:
         ImportError: without the extra `report`.
@@ -70,7 +70,7 @@ def rank_stability(ranked: Ranking, *, dark: bool = False) -> Figure:
 
 
 def _head(axes: Axes, colors: Theme, columns: list[Choice]) -> None:
-    """Name each group of columns above it, and part it from the next."""
+    """Name each group of columns above it, and separate it from the next."""
     start = 0
     for (metric, unit), group in groupby(columns, key=lambda choice: (choice.metric, choice.unit)):
         width = len(list(group))
@@ -89,6 +89,6 @@ def _head(axes: Axes, colors: Theme, columns: list[Choice]) -> None:
 
 
 def _on(color: tuple[float, float, float, float]) -> str:
-    """Black or white, whichever reads better on a color (relative luminance, ITU-R BT.709)."""
+    """Return black or white for text on a color, by relative luminance (ITU-R BT.709)."""
     red, green, blue = color[:3]
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "#ffffff"

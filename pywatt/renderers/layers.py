@@ -1,12 +1,11 @@
-"""A profile as a table of plain text, for a terminal, a file or a log."""
+"""The table of a profile's layers: a tree, so folded that the self energies add up to the total."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pywatt.profiling.result import LayerEnergy, Profile
-from pywatt.renderers.summary import UNRESOLVED, headline, plain, summary, total_std
-from pywatt.renderers.tree import Fold, Node, fold
+from pywatt.renderers.text import cell_len, drawn, plain, right_aligned
+from pywatt.renderers.tree import Fold, Node
 from pywatt.support.quantities import NOT_AVAILABLE, Scale, count, fixed, total
 
 _GAP = 2
@@ -25,36 +24,14 @@ class _Column:
 
     @property
     def width(self) -> int:
-        return max(map(_cell_len, (self.title, self.unit, self.foot, *self.cells)))
+        return max(map(cell_len, (self.title, self.unit, self.foot, *self.cells)))
 
 
-class TableRenderer:
-    """The layers as a tree, so folded that the self energies still add up to the total."""
-
-    def __init__(self, *, width: int | None = None, max_rows: int = 40) -> None:
-        """`width` in characters: by default the terminal's, or 100 where there is none.
-
-        A narrow table leaves columns out and says so. Numbers are never cut: the lines of a very
-        narrow one are longer than `width`.
-        """
-        self._width = width
-        self._max_rows = max_rows
-
-    def render(self, profile: Profile) -> str:
-        """Return the table with the lines above and below it."""
-        width = self._width or shutil.get_terminal_size(fallback=(100, 40)).columns
-        folded = fold(profile, self._max_rows)
-        columns, left_out = _fitted(_columns(profile, folded), width)
-        width = max(width, _needed(columns))
-        return "\n".join(
-            (
-                headline(profile, width),
-                "",
-                _drawn(columns, width),
-                "",
-                summary(profile, folded, left_out, width),
-            )
-        )
+def layer_table(profile: Profile, folded: Fold, width: int) -> tuple[str, list[str], int]:
+    """Return the table, the titles of the columns left out, and the width that the table needs."""
+    columns, left_out = _fitted(_columns(profile, folded), width)
+    width = max(width, _needed(columns))
+    return _drawn(columns), left_out, width
 
 
 def _columns(profile: Profile, folded: Fold) -> list[_Column]:
@@ -80,22 +57,20 @@ def _columns(profile: Profile, folded: Fold) -> list[_Column]:
     def mark(layer: LayerEnergy) -> str:
         return "~" if mixed and profile.layer_label(layer) == "estimated" else ""
 
-    def unresolved(layer: LayerEnergy) -> str:
-        return UNRESOLVED if layer.resolved is False else ""
-
     def share(energy_j: float | None) -> str:
         if energy_j is None or not profile.energy_j:
             return NOT_AVAILABLE
         return fixed(100 * energy_j / profile.energy_j, 1)
 
+    std = None if profile.estimated else profile.energy_j_std
     *self_energies, self_total = _with_stds(
         energy,
         [
-            *((x.self_energy_j, x.self_energy_j_std, mark(x), unresolved(x)) for x in layers),
+            *((x.self_energy_j, x.self_energy_j_std, mark(x), x.resolved is False) for x in layers),
             # How the errors of the folded layers go together is not known.
-            *([(hidden_j, None, "", "")] if hidden else []),
-            (profile.outside_j, profile.outside_j_std, "", ""),
-            (profile.energy_j, total_std(profile), "", ""),
+            *([(hidden_j, None, "", False)] if hidden else []),
+            (profile.outside_j, profile.outside_j_std, "", False),
+            (profile.energy_j, std, "", False),
         ],
     )
     return [
@@ -146,20 +121,28 @@ def _indented(node: Node) -> str:
 
 
 def _with_stds(
-    scale: Scale, energies: Sequence[tuple[float | None, float | None, str, str]]
+    scale: Scale, energies: Sequence[tuple[float | None, float | None, str, bool]]
 ) -> list[str]:
-    """Texts such as 1.23 ± 0.04, padded so that numbers stand under numbers and ± under ±."""
+    """Texts such as 1.23 ± 0.04, numbers under numbers and ± under ±; [brackets] where asked for.
+
+    Each energy comes with its standard deviation, what stands before it, and whether in brackets.
+    """
     stds = [
         "" if std is None or j is None else f" ± {fixed(std * scale.factor, scale.decimals)}"
         for j, std, _, _ in energies
     ]
     longest = max(map(len, stds))
-    widest = max(len(after) for _, _, _, after in energies)
+    blank = " " if any(brackets for *_, brackets in energies) else ""
+
+    def text(j: float | None, before: str, std: str, brackets: bool) -> str:
+        if j is None:
+            return NOT_AVAILABLE + blank
+        left, right = ("[", "]") if brackets else ("", blank)
+        return f"{left}{before}{scale.text(j)}{_right(std, longest)}{right}"
+
     return [
-        NOT_AVAILABLE
-        if j is None
-        else f"{before}{scale.text(j)}{_right(std, longest)}{after.ljust(widest)}"
-        for (j, _, before, after), std in zip(energies, stds, strict=True)
+        text(j, before, std, brackets)
+        for (j, _, before, brackets), std in zip(energies, stds, strict=True)
     ]
 
 
@@ -205,41 +188,22 @@ def _shortened(column: _Column, width: int) -> _Column:
 
 def _short(cell: str, width: int) -> str:
     """Take the middle out of a name, and from a deep one some of the indent."""
-    if _cell_len(cell) <= width:
+    if cell_len(cell) <= width:
         return cell
     name = cell.lstrip(" ")
     indent = min(len(cell) - len(name), width // 2)
     head = (width - indent) // 3
     tail = name[head:]
-    while tail and _cell_len(name[:head] + tail) > width - indent - 1:
+    while tail and cell_len(name[:head] + tail) > width - indent - 1:
         tail = tail[1:]
     return " " * indent + name[:head] + "…" + tail
 
 
-def _drawn(columns: Sequence[_Column], width: int) -> str:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _drawn(columns: Sequence[_Column]) -> str:
+    def aligned(column: _Column) -> tuple[str, Sequence[str], str]:
+        title = f"{column.title}\n{column.unit}"
+        if column.title in ("Layer", "Type"):
+            return title, column.cells, column.foot
+        return right_aligned(title, column.cells, column.foot)
 
-    from pywatt.renderers.summary import printed
-
-    table = Table(box=box.SIMPLE, show_footer=True, show_edge=False, padding=(0, 1, 0, 0))
-    table.pad_edge = False
-    for column in columns:
-        text = column.title in ("Layer", "Type")
-        table.add_column(
-            Text(f"{column.title}\n{column.unit}"),
-            Text(column.foot),
-            justify="left" if text else "right",
-            width=column.width,
-            no_wrap=True,
-        )
-    for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*map(Text, row))
-    return printed(table, width)
-
-
-def _cell_len(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
+    return drawn([aligned(column) for column in columns])

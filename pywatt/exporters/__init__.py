@@ -1,0 +1,1 @@
+"""Exporters that publish readings (Prometheus, OpenTelemetry), imported only when asked for."""
