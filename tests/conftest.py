@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from simulated_nvml import SimulatedNvml, library_path
+from fakes.simulated_nvml import SimulatedNvml, library_path
 
 # Before torch is imported, here or in what tests start: its threads would wait for one another
 # spinning, on cores that other tests use.
@@ -22,7 +24,7 @@ for ignored in (signal.SIGHUP, signal.SIGQUIT):
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedNvml]:
-    """The simulated GPUs, one unless told otherwise, as the only ones that pywatt sees."""
+    """The simulated GPUs, one by default, as the only ones that pywatt sees."""
     monkeypatch.setenv("PYWATT_NVML_LIBRARY", str(library_path()))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
@@ -31,6 +33,22 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedNvml]:
     yield simulated
     # The library stays loaded, and later tests shall find no GPU in it.
     simulated.reset(0)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory, and a terminal of 100 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(scope="module")
+def frozen_garbage() -> Iterator[None]:
+    """A study collects garbage after each run; without what is imported that takes no time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 # Last, so that what -m and -k leave out does not count.

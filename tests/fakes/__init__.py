@@ -1,0 +1,1 @@
+"""Simulated sensors, GPUs, clocks and models that the tests share."""
