@@ -1,4 +1,4 @@
-"""What all benchmarks have in common: a row of the table, and a fair comparison of two things."""
+"""Shared by all benchmarks: a row of the table, and a fair comparison of two things."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class WrongAnswerError(Exception):
-    """What was measured is not what it should be: no timing matters then."""
+    """An answer is wrong, so its timing does not matter."""
 
 
 def check(right: bool | np.bool_, message: str) -> None:
-    """Unlike assert, also under python -O."""
+    """Raise WrongAnswerError unless `right`; unlike assert, also under python -O."""
     if not right:
         raise WrongAnswerError(message)
 
@@ -35,7 +35,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """A comparison; without a target it is only told."""
+    """One comparison; without a target it is reported and not judged."""
 
     what: str
     ours: str
@@ -55,18 +55,18 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def interleaved(rounds: int, *contenders: Callable[[], float]) -> list[np.ndarray]:
-    """Times of each contender: A B A B ..., so that what disturbs one disturbs the other too."""
+    """Time the contenders in turn, A B A B ..., so that a disturbance affects all of them."""
     times_s = np.array([[contender() for contender in contenders] for _ in range(rounds)])
     return list(times_s.T)
 
 
 def median_ratio(numerator_s: np.ndarray, denominator_s: np.ndarray) -> float:
-    """Median over the rounds of the ratio within a round."""
+    """Return the median over the rounds of the ratio within a round."""
     return float(np.median(numerator_s / denominator_s))
 
 
 def median_with_error(slowdowns: np.ndarray) -> tuple[float, float]:
-    """The median with its standard error, from the median distance to it."""
+    """Return the median and its standard error, from the median absolute deviation."""
     median = float(np.median(slowdowns))
     std = 1.4826 * float(np.median(np.abs(slowdowns - median)))
     return median, 1.2533 * std / math.sqrt(len(slowdowns))

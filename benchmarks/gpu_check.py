@@ -1,4 +1,4 @@
-"""Holds pywatt against an NVIDIA GPU: python benchmarks/gpu_check.py [--append docs/accuracy.md].
+"""Checks pywatt on an NVIDIA GPU: python benchmarks/gpu_check.py [--append docs/accuracy.md].
 
 Without a GPU it says so and checks nothing.
 """
@@ -22,7 +22,8 @@ from pywatt.errors import PywattError
 from pywatt.metering.probe import Probe, probe
 from pywatt.renderers.probe import render
 from pywatt.sensors import nvml
-from pywatt.sensors.discovery import OpenSensor, select
+from pywatt.sensors.info import OpenSensor
+from pywatt.sensors.selection import select
 
 DEVICE = "cuda:0"
 SHOWN_LAYERS = 5
@@ -31,7 +32,7 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Checked:
-    """All that one GPU showed."""
+    """All results of one GPU."""
 
     title: str
     probes: tuple[Probe, ...]
@@ -60,7 +61,7 @@ def main() -> int:
 
 
 def check(
-    sensor: OpenSensor, setting: Setting, models: dict[str, Callable[[], gpu_layers.Work]]
+    sensor: OpenSensor, setting: Setting, models: dict[str, Callable[[], gpu_layers.ModelBatch]]
 ) -> Checked:
     say("probing the sensor")
     probes = probe([sensor], duration_s=setting.probe_s)
@@ -73,15 +74,15 @@ def check(
     return Checked(title_of(sensor), probes, comparison, tuple(profiles))
 
 
-def models() -> dict[str, Callable[[], gpu_layers.Work]]:
-    """Whole models with random weights, whose kernels are those of trained ones."""
+def models() -> dict[str, Callable[[], gpu_layers.ModelBatch]]:
+    """Whole models with random weights: their kernels are those of trained ones."""
     from transformers import GPT2Config, GPT2LMHeadModel, ResNetConfig, ResNetForImageClassification
 
-    def resnet() -> gpu_layers.Work:
+    def resnet() -> gpu_layers.ModelBatch:
         model: nn.Module = ResNetForImageClassification(ResNetConfig())
         return model.eval(), torch.randn(32, 3, 224, 224)
 
-    def gpt2() -> gpu_layers.Work:
+    def gpt2() -> gpu_layers.ModelBatch:
         config = GPT2Config()
         model: nn.Module = GPT2LMHeadModel(config)
         return model.eval(), torch.randint(config.vocab_size, (8, 512))
@@ -90,7 +91,7 @@ def models() -> dict[str, Callable[[], gpu_layers.Work]]:
 
 
 def title_of(sensor: OpenSensor) -> str:
-    """The GPU and its driver, by what NVML calls them."""
+    """Return the GPU and its driver, as NVML names them, and the date."""
     try:
         cards = {f"nvml:{card.index}": card for card in nvml.devices()}
     except PywattError:
@@ -101,7 +102,7 @@ def title_of(sensor: OpenSensor) -> str:
 
 
 def markdown(checked: Checked) -> str:
-    """A section for docs/accuracy.md."""
+    """Return a section for docs/accuracy.md."""
     versions = f"pywatt {pywatt.__version__}, torch {torch.__version__}"
     lines = [f"### {checked.title}", "", f"By `make gpu-check`, {versions}.", ""]
     lines += ["```", render(checked.probes, WIDTH), "```", ""]
@@ -137,7 +138,7 @@ def profile_lines(profile: pywatt.Profile) -> list[str]:
     return [
         f"{profile.model}: {profile.energy_j:.2f} ± {profile.energy_j_std or 0.0:.2f} J in "
         f"{profile.duration_s:.2f} s, {profile.energy_per_sample_j or 0.0:.4f} J a sample, "
-        f"method: {profile.method}. The layers that took most themselves:",
+        f"method: {profile.method}. The layers with the largest self energy:",
         "",
         "| layer | type | J | share |",
         "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Layers of clearly different power: each alone for some seconds, then mixed in one model."""
+"""Layers of clearly different power: each alone for a few seconds, then mixed in one model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 
 import pywatt
 
-Work = tuple[nn.Module, Any]
+ModelBatch = tuple[nn.Module, Any]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where, and for how long; the sizes make calls of less than a millisecond on a large GPU."""
+    """Where, and for how long; with these sizes a call takes under 1 ms on a large GPU."""
 
     device: str
     sensor: str
@@ -37,7 +37,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: energies of a call, as found alone and as found in the mixture."""
+    """One layer: the energy of a call, measured alone and attributed in the mixture."""
 
     name: str
     time_s: float
@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def misattributed(self) -> float:
-        """Sum of what layers are off by, over the sum of what they took alone."""
+        """Sum of the layers' absolute errors, over the sum of their energies alone."""
         off_j = math.fsum(abs(row.mixed_j - row.alone_j) for row in self.rows)
         return off_j / math.fsum(row.alone_j for row in self.rows)
 
@@ -89,7 +89,7 @@ class Copy(nn.Module):
 
 
 class Tiny(nn.Module):
-    """Bound by launches: the device does next to nothing."""
+    """Bound by launches: the device is nearly idle."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
@@ -125,14 +125,14 @@ def compare(setting: Setting) -> Comparison:
     return Comparison(tuple(rows), mixed)
 
 
-def profile(work: Work, setting: Setting) -> pywatt.Profile:
+def profile(model_batch: ModelBatch, setting: Setting) -> pywatt.Profile:
     """Profile a whole model with default settings."""
-    model, batch = work
+    model, batch = model_batch
     return _profile(model.to(setting.device), batch.to(setting.device), setting)
 
 
 def _alone(layer: nn.Module, x: torch.Tensor, setting: Setting) -> tuple[float, float]:
-    """Mean power of a layer back to back, and energy of one call."""
+    """Measure the mean power of a layer run back to back, and the energy of one call."""
     at_once = _calls_in(0.05, lambda: layer(x), setting)
 
     def run(duration_s: float) -> int:
@@ -165,7 +165,7 @@ def _profile(model: nn.Module, batch: torch.Tensor, setting: Setting) -> pywatt.
 
 
 def _calls_in(duration_s: float, call: Callable[[], object], setting: Setting) -> int:
-    """How many calls take about so long."""
+    """Return how many calls take about `duration_s`."""
     calls, took_s = 1, 0.0
     call()
     while took_s < min(0.2, duration_s) / 2:

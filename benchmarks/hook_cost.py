@@ -1,4 +1,4 @@
-"""What hooks cost in each call of a module: the native pair against two empty Python hooks."""
+"""What hooks add to each call of a module: the native pair and two empty Python hooks."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ print(time.perf_counter() - between_s, between_s - start_s, "torch" in sys.modul
 def measure(*, quick: bool) -> list[Row]:
     taken = []
     for _ in range(1 if quick else 9):
-        told = subprocess.run(
+        printed = subprocess.run(
             [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
         ).stdout.split()
-        check(told[2] == "False", "import pywatt imports torch")
-        taken.append((float(told[0]), float(told[1])))
+        check(printed[2] == "False", "import pywatt imports torch")
+        taken.append((float(printed[0]), float(printed[1])))
     ours_s, numpy_s = np.median(taken, axis=0)
     return [
         Row(

@@ -1,4 +1,4 @@
-"""A million windows on a million samples: integrate against vectorized numpy."""
+"""A million windows on a million samples: `Trace.integrate` and vectorized numpy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ WINDOW_S = 0.1
 
 
 def with_numpy(trace: Trace, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-    """The cumulative trapezoid at both edges, each found by searchsorted and interpolated."""
+    """Interpolate the cumulative trapezoid at both edges, found by searchsorted."""
     time_s, power_w, energy_j = trace.time_s, trace.power_w, trace.energy_j
     assert power_w is not None
     half_slope = np.append(np.diff(power_w) / (2 * np.diff(time_s)), 0.0)
 
     def until(edge_s: np.ndarray) -> np.ndarray:
-        knot = np.searchsorted(time_s, edge_s, side="right") - 1
-        since_s = edge_s - time_s[knot]
-        return energy_j[knot] + since_s * (power_w[knot] + since_s * half_slope[knot])
+        index = np.searchsorted(time_s, edge_s, side="right") - 1
+        since_s = edge_s - time_s[index]
+        return energy_j[index] + since_s * (power_w[index] + since_s * half_slope[index])
 
     return until(end_s) - until(start_s)
 
@@ -28,7 +28,7 @@ def measure(*, quick: bool) -> list[Row]:
     samples, rounds = (20_000, 1) if quick else (1_000_000, 5)
     random = np.random.default_rng(0)
     steady_s = np.arange(samples) * 1e-3
-    # A sampler's readings are late now and then, by less than a period.
+    # A sampler's readings are sometimes late, by less than a period.
     jittered_s = steady_s + random.uniform(0.0, 0.9e-3, samples)
     rows = []
     for spacing, time_s in (("steady", steady_s), ("jittered", jittered_s)):
@@ -44,7 +44,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def compare(trace: Trace, start_s: np.ndarray, end_s: np.ndarray, rounds: int, what: str) -> Row:
-    # Compared by the windows' own energies of some 40 J, not by the running total they come from.
+    # Relative to a window's own energy of some 40 J, not to the running total it is taken from.
     check(
         np.allclose(
             trace.integrate(start_s, end_s), with_numpy(trace, start_s, end_s), rtol=1e-9, atol=0

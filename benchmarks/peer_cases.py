@@ -1,4 +1,4 @@
-"""Windows of known power, and how far readings of their energy are off: no tool is named here."""
+"""Windows of known power, and the errors of their measured energies; independent of any tool."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 IDLE_W = 60.0
-# Kernels of 1 ms, so that all windows draw the same; and phases in which they do not.
+# Kernels of 1 ms, so that all windows draw the same; and phases, so that they differ.
 ALIKE = ((0.001, 650.0), (0.001, 200.0))
 PHASES = ((0.37, 650.0), (0.43, 200.0))
 DUTY = ((0.117, 300.0), (0.013, 100.0))
 
-# A tool's window is longer than the work in it by what its own begin and end take: 0.1 ms of idle,
-# where the tool does not tell.
+# A tool's window is longer than the work in it, by the time of its own begin and end calls: 0.1 ms
+# of idle unless the tool reports it.
 EDGES_S = 1e-4
 IDLE_S = (0.35, 0.55)
-# Windows in a row would keep their phase against the sensor: one of so many begins later.
+# Windows in a row would keep their phase against the sensor: one of every ROW begins later.
 ROW, SHIFT_S = 5, 0.1
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
-    work: tuple[tuple[float, float], ...]  # (duration_s, power_w), over and over
+    work: tuple[tuple[float, float], ...]  # (duration_s, power_w), repeated
     duration_s: float  # of a window
     windows: int
-    goes_on: bool  # one window after the other, and the work never ends; else idle between them
-    limit: float | None  # what pywatt keeps the median error's size to; None: not judged
-    quiet: bool = False  # a tool that can may wait for idle around each window
+    continuous: bool  # windows follow each other and the work never stops; else idle between them
+    limit: float | None  # pywatt's largest median absolute error; None: not judged
+    quiet: bool = False  # tools that can may wait for idle around each window
 
     def steps(self, duration_s: float) -> list[tuple[float, float]]:
-        """The work, cut off after so long."""
+        """Return the work, cut off after `duration_s`."""
         steps = []
         for step_s, power_w in itertools.cycle(self.work):
             steps.append((min(step_s, duration_s), power_w))
@@ -44,9 +44,9 @@ class Case:
         return steps
 
     def gaps_s(self) -> list[float]:
-        """Time before each window; the same for all tools."""
+        """Return the time before each window; the same for all tools."""
         uniform = random.Random(self.name).uniform
-        if self.goes_on:
+        if self.continuous:
             return [0.0 if i % ROW else uniform(0.0, SHIFT_S) for i in range(self.windows)]
         return [uniform(*IDLE_S) for _ in range(self.windows)]
 
@@ -54,7 +54,7 @@ class Case:
 CASES = (
     Case("50 ms in a row, all of 425 W", ALIKE, 0.05, 100, True, 0.01),
     Case("200 ms in a row, all of 425 W", ALIKE, 0.2, 25, True, 0.005),
-    # A change between two readings of the counter leaves open how much of it is whose.
+    # A change of power between two counter updates: how much each window took is not known.
     Case("50 ms in a row, of 650 or 200 W", PHASES, 0.05, 100, True, None),
     Case("5 ms of 500 W between idle", ((1.0, 500.0),), 0.005, 16, False, 0.02, quiet=True),
     Case("0.38 s of 300 W between idle", ((1.0, 300.0),), 0.38, 6, False, 0.02),
@@ -65,12 +65,12 @@ CASES = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What a tool says of one window, beside the truth; None: it says that it cannot tell."""
+    """A tool's energy of one window, with the true energy; None: the tool gives no energy."""
 
     truth_j: float
     energy_j: float | None
     energy_j_std: float | None = None
-    edges_s: float = EDGES_S  # by which the tool's window is longer than the work
+    edges_s: float = EDGES_S  # how much longer the tool's window is than the work
 
     @property
     def error(self) -> float | None:
@@ -86,8 +86,8 @@ class Errors:
     most: float
     windows: int
     zeros: int  # windows read as 0 J
-    untold: int  # windows of which the tool says that it cannot tell
-    beyond: int  # windows further off than three of their own standard deviations
+    unknown: int  # windows for which the tool gives no energy
+    beyond: int  # windows with an error above three of their own standard deviations
 
     @classmethod
     def of(cls, readings: Sequence[Reading]) -> Errors:
@@ -111,13 +111,13 @@ class Errors:
         )
 
     def meet(self, limit: float | None) -> bool:
-        """Whether every window was told, honestly, and half of them within the limit."""
+        """Return whether all windows have an energy within its uncertainty, half within `limit`."""
         if limit is None or not self.windows:
             return True
-        return self.median_size <= limit and self.beyond == self.zeros == self.untold == 0
+        return self.median_size <= limit and self.beyond == self.zeros == self.unknown == 0
 
     def parts(self) -> list[str]:
-        """In percent: size of the median, least and most; then what was not read at all."""
+        """In percent: size of the median, least and most; then windows without an energy."""
         if not self.windows:
             return ["–"]
         shown = [
@@ -125,7 +125,7 @@ class Errors:
             f"({percent(self.least, '+')} … {percent(self.most, '+')})",
         ]
         shown += [f"{self.zeros} × 0 J"] * (self.zeros > 0)
-        shown += [f"{self.untold} × untold"] * (self.untold > 0)
+        shown += [f"{self.unknown} × unknown"] * (self.unknown > 0)
         return shown
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""One tool measures windows on the simulated GPU: started by peers.py, in that tool's environment.
+"""One tool measures windows on the simulated GPU; peers.py starts it in that tool's environment.
 
-peer_tools.py TOOL CASES: says "ready" once the tool is set up, waits for a line, plays the cases in
-real time, and answers with one line of JSON: the tool's version and its readings by case. Needs
-nothing but the tool and the standard library.
+peer_tools.py TOOL CASES: prints "ready" once the tool is set up, waits for a line, plays the cases
+in real time, and prints one line of JSON: the tool's version and its readings by case. Needs only
+the tool and the standard library.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 from peer_cases import EDGES_S, IDLE_W, Case, Reading
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from simulated_nvml import SimulatedNvml
+from fakes.simulated_nvml import SimulatedNvml
 
 PLAN = "PYWATT_PLANNED_LOAD"
 SPIN_S = 0.0005
-# Before each case: some power fields are a mean over a second, and forget the case before.
+# Wait before each case: some power fields are a mean over a second, which still holds the last one.
 SETTLING_S = 1.1
 J_PER_KWH = 3.6e6
-# A process that zeus has started to poll sees the load that is planned here.
+# zeus starts a polling process, which reads its load from the file named in PLAN.
 STARTING_S = 10.0
 
 
@@ -42,12 +42,12 @@ class Load:
         self.gpu = gpu
 
     def begin(self) -> None:
-        if self.case.goes_on:
+        if self.case.continuous:
             self.gpu.play(self.case.work, start_s=time.monotonic(), repeat=True)
         time.sleep(SETTLING_S)
 
     def __iter__(self) -> Iterator[str]:
-        """The windows' names, each when it is time for it."""
+        """Yield the windows' names, each when it is due."""
         for index, gap_s in enumerate(self.case.gaps_s()):
             time.sleep(gap_s)
             yield f"{self.case.name}, window {index}"
@@ -56,16 +56,16 @@ class Load:
         self.gpu.play([(1.0, IDLE_W)], start_s=time.monotonic())
 
     def work(self) -> None:
-        """What a user would do in the window: where it does not go on, it begins with this call."""
+        """Do the window's work; unless the case is continuous, the load begins with this call."""
         start_s = time.monotonic()
-        if not self.case.goes_on:
+        if not self.case.continuous:
             steps = [*self.case.steps(self.case.duration_s), (1.0, IDLE_W)]
             self.gpu.play(steps, start_s=start_s)
         wait_until(start_s + self.case.duration_s)
         self.spans.append((start_s, time.monotonic()))
 
     def plan(self, start_s: float) -> list[tuple[float, float]]:
-        """All windows as steps from `start_s` on, instead of being played."""
+        """Return all windows as steps from `start_s` on, instead of playing them."""
         time_s = start_s + SETTLING_S
         steps = [(SETTLING_S, IDLE_W)]
         for gap_s in self.case.gaps_s():
@@ -73,7 +73,7 @@ class Load:
             time_s = begin_s + self.case.duration_s
             self.spans.append((begin_s, time_s))
             steps += [(gap_s, IDLE_W), *self.case.steps(self.case.duration_s)]
-        return self.case.steps(time_s - start_s) if self.case.goes_on else steps
+        return self.case.steps(time_s - start_s) if self.case.continuous else steps
 
     def read(
         self,
@@ -81,7 +81,7 @@ class Load:
         energy_j_std: float | None = None,
         duration_s: float | None = None,
     ) -> None:
-        """The tool's figures for the next window that has none."""
+        """Take the tool's energy of the next window that has none."""
         start_s, end_s = self.spans[len(self.readings)]
         truth_j = self.gpu.true_energy_j(start_s, end_s)
         edges_s = EDGES_S if duration_s is None else duration_s - (end_s - start_s)
@@ -105,7 +105,7 @@ Run = Callable[[], None]
 
 
 def pywatt(loads: list[Load]) -> Run:
-    """Named windows in one measurement of work that goes on; else a measurement for each.
+    """Named windows in one measurement of continuous work; else one measurement for each window.
 
     The wait for quiet is in none of the windows.
     """
@@ -113,7 +113,7 @@ def pywatt(loads: list[Load]) -> Run:
 
     def run() -> None:
         for load in played(loads):
-            if load.case.goes_on:
+            if load.case.continuous:
                 with pywatt.measure(sensors="nvml:0") as whole:
                     for name in load:
                         with pywatt.window(name):
@@ -130,7 +130,7 @@ def pywatt(loads: list[Load]) -> Run:
 
 
 def zeus(loads: list[Load], approximate: bool = False) -> Run:
-    """The energy counter before and after; nothing to synchronize, since work() waits itself."""
+    """The energy counter before and after; nothing to synchronize, since work() waits."""
     from zeus.monitor import ZeusMonitor
 
     monitor = ZeusMonitor(gpu_indices=[0], cpu_indices=[], approx_instant_energy=approximate)
@@ -146,14 +146,14 @@ def zeus(loads: list[Load], approximate: bool = False) -> Run:
 
 
 def zeus_approximate(loads: list[Load]) -> Run:
-    """What zeus advises for short windows: where the counter did not move, power × time."""
+    """What zeus advises for short windows: power × time if the counter did not move."""
     return zeus(loads, approximate=True)
 
 
 def zeus_power_monitor(loads: list[Load]) -> Run:
-    """How zeus measures GPUs without a counter: its own process polls, as fast as zeus advises.
+    """How zeus measures GPUs without a counter: a process polls, as fast as zeus advises.
 
-    That process cannot be told of work as it begins, so all of it is planned beforehand.
+    Work cannot be announced to that process as it begins, so all of it is planned beforehand.
     """
     from zeus.monitor import PowerMonitor
 
@@ -185,13 +185,13 @@ def zeus_power_monitor(loads: list[Load]) -> Run:
 
 
 def codecarbon(loads: list[Load]) -> Run:
-    """A task a window, whose GPU part is the difference of the energy counter."""
+    """One task per window; its GPU part is the difference of the energy counter."""
     from codecarbon import OfflineEmissionsTracker
 
     tracker = OfflineEmissionsTracker(
         country_iso_code="USA", measure_power_secs=0.1, save_to_file=False, log_level="error"
     )
-    # The first task looks for hardware.
+    # The first task detects the hardware.
     tracker.start_task("set up")
     tracker.stop_task("set up")
 
@@ -206,11 +206,11 @@ def codecarbon(loads: list[Load]) -> Run:
 
 
 def carbontracker(loads: list[Load]) -> Run:
-    """An epoch a window, polled every 10 ms instead of every second; its PUE is taken out."""
+    """One epoch per window, polled every 10 ms instead of every second; its PUE is taken out."""
     from carbontracker import constants
     from carbontracker.tracker import CarbonTracker
 
-    # One epoch more than there are: after the last it asks the network for the carbon intensity.
+    # One epoch more than needed: after the last, it asks the network for the carbon intensity.
     epochs = sum(load.case.windows for load in loads) + 1
     tracker = CarbonTracker(
         epochs=epochs, epochs_before_pred=0, update_interval=0.01, components="gpu", verbose=0
@@ -230,7 +230,7 @@ def carbontracker(loads: list[Load]) -> Run:
     return run
 
 
-# Its name in the table, its distribution, and what sets it up.
+# Name in the table: distribution, and the function that sets the tool up.
 TOOLS: dict[str, tuple[str, Callable[[list[Load]], Run]]] = {
     "pywatt": ("pywatt", pywatt),
     "zeus": ("zeus", zeus),
@@ -242,7 +242,7 @@ TOOLS: dict[str, tuple[str, Callable[[list[Load]], Run]]] = {
 
 
 def main() -> int:
-    # What a tool prints goes elsewhere than the answers.
+    # Keep what a tool prints apart from the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     name, cases = sys.argv[1], [Case(**case) for case in json.loads(sys.argv[2])]

@@ -1,8 +1,8 @@
 """Energy of short windows by pywatt and by other tools: python benchmarks/peers.py [--quick].
 
-Each tool is a process of its own with a simulated GPU of its own, and all play the same cases at
-the same time. The other tools come from .venv-peers, which `make bench` sets up; what is not there
-is left out of the table, and said why. Only pywatt's answers are judged.
+Each tool runs in a process of its own with a simulated GPU of its own, and all play the same cases
+at the same time. The other tools come from .venv-peers, which `make bench` sets up; a tool that is
+not there is left out, and the table says why. Only pywatt's answers are judged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from simulated_nvml import REPOSITORY, environment, library_path
+from fakes.simulated_nvml import REPOSITORY, environment, library_path
 
 ENVIRONMENT = REPOSITORY / ".venv-peers"
 PROGRAM = Path(__file__).with_name("peer_tools.py")
@@ -41,12 +41,12 @@ T = TypeVar("T")
 
 
 class AbsentError(Exception):
-    """A tool that cannot be had here, or does not answer."""
+    """A tool is not installed or does not answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one tool said of all cases."""
+    """One tool's errors in all cases."""
 
     version: str
     errors: tuple[Errors, ...]
@@ -59,7 +59,7 @@ class Comparison:
     absent: dict[str, str]  # tool -> why
     retried: dict[str, Answer] = field(
         default_factory=dict
-    )  # what is judged; the table has the first
+    )  # judged in place of the first tries, which the table shows
 
     def table(self, *, markdown: bool = False) -> Table:
         table = Table(
@@ -85,13 +85,13 @@ class Comparison:
         return "; ".join(filter(None, parts))
 
     def missed(self) -> list[str]:
-        """Where pywatt did worse than it must. The others' figures are only told."""
+        """Return where pywatt missed its limit. The other tools' figures are not judged."""
         silent = [
             f"{tool} did not answer: {self.absent[tool]}" for tool in OURS if tool in self.absent
         ]
         return silent + [
             f"{tool} missed in {TRIES} tries: {case.name}: {errors} %, {errors.beyond} of them "
-            f"beyond three standard deviations; not {case.limit:.1%} at most, and none"
+            f"beyond three standard deviations; limit: {case.limit:.1%}, and none beyond"
             for tool in OURS
             for case, errors in self.of(tool)
             if case.limit is not None and not errors.meet(case.limit)
@@ -102,7 +102,7 @@ class Comparison:
         return list(zip(self.cases, answer.errors, strict=True)) if answer else []
 
     def after(self, tool: str, another: Comparison) -> Comparison:
-        """With another try of one tool, at some of the cases."""
+        """Add another try of one tool at some of the cases."""
         if tool not in another.answers:
             return self
         newer = dict(another.of(tool))
@@ -112,7 +112,7 @@ class Comparison:
 
 
 class Contender:
-    """The process of one tool, which finds its commands in `folder`, and logs there."""
+    """The process of one tool, which looks up commands in `folder` and logs there."""
 
     def __init__(self, tool: str, cases: Sequence[Case], folder: Path) -> None:
         self._tool = tool
@@ -134,7 +134,7 @@ class Contender:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=True,  # ends with what it has started itself
+                start_new_session=True,  # so that its own child processes end with it
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -146,7 +146,7 @@ class Contender:
             raise AbsentError(self._why())
 
     def go(self) -> None:
-        with suppress(BrokenPipeError):  # answer() says what happened
+        with suppress(BrokenPipeError):  # answer() reports what happened
             self._to.write("\n")
             self._to.flush()
 
@@ -160,7 +160,7 @@ class Contender:
         return Answer(found["version"], tuple(map(Errors.of, readings)))
 
     def _why(self) -> str:
-        """The last line of what it complained of, or why it could not be installed."""
+        """Return the last line of its log, or why it could not be installed."""
         self.end()
         said = [line for line in self._log.read_text().splitlines() if line.strip()]
         complaint = said[-1].strip() if said else "no answer"
@@ -177,7 +177,7 @@ class Contender:
 
 
 def play(tools: Sequence[str], cases: tuple[Case, ...]) -> Comparison:
-    """All tools at once: each is asleep most of the time."""
+    """Run all tools at once: each sleeps most of the time."""
     contenders: dict[str, Contender] = {}
     absent: dict[str, str] = {}
 
@@ -191,7 +191,7 @@ def play(tools: Sequence[str], cases: tuple[Case, ...]) -> Comparison:
         return done
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        # As any driver has it: where there is none, codecarbon looks for no GPU.
+        # Every driver comes with it; without it codecarbon looks for no GPU.
         (Path(folder) / "nvidia-smi").symlink_to(shutil.which("true") or "/bin/true")
 
         def start(tool: str) -> None:
@@ -207,7 +207,7 @@ def play(tools: Sequence[str], cases: tuple[Case, ...]) -> Comparison:
 
 
 def compare(*, quick: bool) -> Comparison:
-    """Where pywatt misses, it may try again alone: the machine may have done other work."""
+    """Run all tools; a case that pywatt misses is retried alone, since the machine may be busy."""
     if quick:
         cases = tuple(replace(case, windows=2, limit=None) for case in CASES if case.duration_s < 1)
         return play(list(TOOLS), cases)
@@ -224,9 +224,9 @@ def compare(*, quick: bool) -> Comparison:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few windows, and none is judged")
+    parser.add_argument("--quick", action="store_true", help="few windows; judge none")
     parser.add_argument(
-        "--markdown", action="store_true", help="the table as docs/accuracy.md has it"
+        "--markdown", action="store_true", help="print the table as in docs/accuracy.md"
     )
     options = parser.parse_args()
     comparison = compare(quick=options.quick)

@@ -1,4 +1,4 @@
-"""What one reading of each sensor costs."""
+"""Time that one reading of each sensor takes."""
 
 from __future__ import annotations
 

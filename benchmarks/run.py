@@ -1,6 +1,6 @@
 """Speeds, and energies of short windows, side by side: python benchmarks/run.py [--quick].
 
-Answers are asserted, and exit status 1 says that one is wrong or that pywatt missed a target.
+Exits with 1 if an answer is wrong or pywatt missed a target.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from comparison import Row, WrongAnswerError
 from rich.console import Console
 from rich.table import Table
 
-# Sampling comes first: the simulated NVML library must be loaded before a real one is looked for.
+# Sampling comes first: the simulated NVML library must be loaded before a real one is searched for.
 BENCHMARKS: tuple[Callable[..., list[Row]], ...] = (
     sampling.measure,
     hook_cost.measure,
@@ -39,7 +39,7 @@ TRIES = 3
 
 
 def best_of_tries(measure: Callable[..., list[Row]], *, quick: bool) -> list[Row]:
-    """A machine that does other work too can make one try miss what the next one meets."""
+    """Retry missed targets: other work on the machine can make a single try fail."""
     rows = measure(quick=quick)
     for _ in range(0 if quick else TRIES - 1):
         if all(row.met for row in rows):
@@ -57,7 +57,7 @@ def verdict(row: Row, *, quick: bool) -> str:
 
 
 def table_of(rows: list[Row], *, quick: bool) -> Table:
-    title = "pywatt beside the obvious way"
+    title = "pywatt and the obvious alternative"
     table = Table(title=f"{title} (quick: no speed is judged)" if quick else title)
     table.add_column("what", ratio=1)
     for column in ("ours", "other", "ours/other", "target", "verdict"):
@@ -72,7 +72,7 @@ def table_of(rows: list[Row], *, quick: bool) -> Table:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes: asserts the answers, and no speed"
+        "--quick", action="store_true", help="small sizes: check the answers and judge no speed"
     )
     quick = parser.parse_args().quick
     console = Console() if sys.stdout.isatty() else Console(width=120)
@@ -85,7 +85,7 @@ def main() -> int:
                 rows += best_of_tries(measure, quick=quick)
             except WrongAnswerError as error:
                 wrong.append(f"wrong answer in {measure.__module__}: {error}")
-        status.update("measuring the energy of short windows, also by other tools")
+        status.update("measuring the energy of short windows with all tools")
         comparison = peers.compare(quick=quick)
     console.print(table_of(rows, quick=quick))
     console.print(comparison.table())

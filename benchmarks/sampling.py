@@ -1,4 +1,4 @@
-"""Samples at 1 kHz beside a busy pure-Python main thread: the native sampler, and one in Python."""
+"""Samples at 1 kHz beside a busy pure-Python main thread, by the native sampler and in Python."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pynvml
 from comparison import Row, Target, check, show_s
 
 from pywatt import Monitor, _core
-from pywatt.sensors.discovery import OpenSensor
+from pywatt.sensors.info import OpenSensor
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from simulated_nvml import SimulatedNvml
+from fakes.simulated_nvml import SimulatedNvml
 
 RATE_HZ = 1000.0
 POWER_W = 300.0
@@ -33,7 +33,7 @@ class Sampled:
 
 
 class PythonSampler(threading.Thread):
-    """What one writes in Python: nvidia-ml-py, time.sleep, and deadlines that do not drift."""
+    """A typical sampler in Python: nvidia-ml-py, time.sleep, and deadlines that do not drift."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -48,7 +48,7 @@ class PythonSampler(threading.Thread):
         while not self._ended.is_set():
             power, energy = pynvml.nvmlDeviceGetFieldValues(device, FIELDS)
             self.samples.append((time.monotonic(), power.value.uiVal, energy.value.ullVal))
-            # As the native one: deadlines that have passed are skipped.
+            # Like the native sampler, skip deadlines that have passed.
             tick = max(tick + 1, int((time.monotonic() - start_s) * RATE_HZ))
             time.sleep(max(0.0, start_s + tick / RATE_HZ - time.monotonic()))
         self.cpu_s = time.thread_time()
@@ -59,7 +59,7 @@ class PythonSampler(threading.Thread):
 
 
 def busy(duration_s: float) -> None:
-    """Holds the GIL as any program in pure Python does."""
+    """Hold the GIL as any program in pure Python does."""
     end_s = time.perf_counter() + duration_s
     total = 0
     while time.perf_counter() < end_s:
@@ -77,7 +77,7 @@ def native(simulated: SimulatedNvml, duration_s: float) -> Sampled:
     quality = trace.quality
     assert quality is not None
     readings = round(quality.achieved_rate_hz * trace.duration_s) + 1
-    check(readings == calls, f"{readings} readings are told, but NVML was called {calls} times")
+    check(readings == calls, f"{readings} readings are reported, but NVML was called {calls} times")
     power_w = trace.energy_j[-1] / trace.duration_s
     check(np.isclose(power_w, POWER_W, rtol=1e-9), f"{power_w} W were read, not {POWER_W} W")
     return Sampled(quality.achieved_rate_hz / RATE_HZ, quality.sampler_cpu_s / calls)

@@ -1,4 +1,4 @@
-"""How much slower a ResNet-50 is under pywatt, and under torch.profiler, than plain."""
+"""How much slower a ResNet-50 runs under pywatt, and under torch.profiler, than plain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pywatt
 BATCH = 4
 PASSES = 2
 LIMIT = 0.02
-# Where the plain passes themselves differ too much, no slowdown of 2 % can be told.
+# With a larger standard error, a slowdown of 2 % cannot be resolved.
 MOST_ERROR = 0.01
 
 
@@ -39,10 +39,10 @@ def check_profile(model: torch.nn.Module, images: torch.Tensor) -> None:
 def compare(
     model: torch.nn.Module, images: torch.Tensor, budget_s: float
 ) -> tuple[np.ndarray, ...]:
-    """Slowdowns round by round under pywatt and under torch.profiler, and the plain times."""
+    """Return slowdowns by round under pywatt and under torch.profiler, and the plain times."""
 
     def pass_s(profiler: AbstractContextManager[object]) -> float:
-        """Shortest of a few passes; how long a profiler takes to begin and end is not theirs."""
+        """Time the shortest of a few passes, without the profiler's start and end."""
         with profiler, torch.inference_mode():
             return min(timed(lambda: model(images)) for _ in range(PASSES))
 
@@ -62,19 +62,19 @@ def compare(
 
 
 def with_a_cpu_left_free(*, quick: bool) -> list[Row]:
-    """As where the data is loaded, or a GPU is fed: the sampler wakes beside the work."""
+    """As when loading data or feeding a GPU: the sampler wakes beside the work."""
     threads = max(1, torch.get_num_threads() - 1)
     return [row_of(threads, "with a CPU left free", quick=quick)]
 
 
 def on_every_cpu(*, quick: bool) -> list[Row]:
-    """The sampler wakes in the middle of the work, and all threads wait for the one it interrupts.
+    """The sampler interrupts one thread of the work, and all others wait for that thread.
 
-    Where other programs do so too, this tells nothing, and is not judged.
+    Not judged if other programs interrupt the threads too, since the result is then inconclusive.
     """
     row = row_of(torch.get_num_threads(), "on every CPU", quick=quick)
-    tells = row.target is not None and math.isfinite(row.target.figure)
-    return [row if tells else replace(row, target=None)]
+    conclusive = row.target is not None and math.isfinite(row.target.figure)
+    return [row if conclusive else replace(row, target=None)]
 
 
 def row_of(threads: int, where: str, *, quick: bool) -> Row:
@@ -91,14 +91,14 @@ def row_of(threads: int, where: str, *, quick: bool) -> Row:
     finally:
         torch.set_num_threads(threads_before)
     (median, error), (other_median, other_error) = map(median_with_error, (ours, other))
-    # A rough figure tells too where even its upper end is within the target.
-    tells = error <= MOST_ERROR or median + 2.0 * error <= LIMIT
+    # A rough figure is conclusive too if even its upper end is within the target.
+    conclusive = error <= MOST_ERROR or median + 2.0 * error <= LIMIT
     pass_s = show_s(float(np.median(plain_s)))
     return Row(
         f"slowdown of a ResNet-50 pass of {pass_s} {where}; other: torch.profiler"
-        + ("" if tells else " (too noisy to tell)"),
+        + ("" if conclusive else " (too noisy to judge)"),
         f"{median:+.1%} ± {error:.1%}",
         f"{other_median:+.1%} ± {other_error:.1%}",
         (1 + median) / (1 + other_median),
-        Target(median if tells else math.inf, "<=", LIMIT, f"<= {LIMIT:.0%}"),
+        Target(median if conclusive else math.inf, "<=", LIMIT, f"<= {LIMIT:.0%}"),
     )

@@ -1,4 +1,4 @@
-"""Many calls: energy of a million spans, and the memory of ten million."""
+"""Many calls: attribution of a million spans, and the memory of ten million."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pywatt.spans.columns import BLOCK_SPANS, CallPaths, SpanBlock, Spans
 
 LAYERS = 99
 
-# In a process of its own, where no memory that was freed before can be had again.
+# In a process of its own, where no memory freed earlier can be reused.
 CALLS = """
 import sys, time
 from pathlib import Path
@@ -40,7 +40,7 @@ print(len(recorder), resident_bytes() - resident_before, each_s)
 
 
 def passes_of_a_model(passes: int) -> Spans:
-    """A root with layers of 1 ms one after another, in the order of their ends as recorded."""
+    """Make spans of a root with layers of 1 ms in sequence, ordered by their ends as recorded."""
     layer = np.arange(LAYERS, dtype=np.int32)
     root_s = 0.1 * np.arange(passes)[:, None]
     start_s = np.hstack((root_s + 1e-3 * layer, root_s)).ravel()
@@ -58,7 +58,7 @@ def passes_of_a_model(passes: int) -> Spans:
 
 
 def with_numpy(trace: Trace, spans: Spans) -> np.ndarray:
-    """Self energy by path, for this one shape of tree."""
+    """Compute the self energy by path, for this one shape of tree."""
     energy_j = np.zeros(LAYERS + 1)
     for block in spans.blocks():
         span_j = integration.with_numpy(trace, block.start_s, block.end_s)
@@ -101,10 +101,10 @@ def attribution(*, quick: bool) -> list[Row]:
 
 def memory(*, quick: bool) -> list[Row]:
     calls = 1_000_000 if quick else 10_000_000
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", CALLS, str(calls)], capture_output=True, text=True, check=True
     ).stdout.split()
-    recorded, grown_mb, each_s = int(told[0]), int(told[1]) / 1e6, float(told[2])
+    recorded, grown_mb, each_s = int(printed[0]), int(printed[1]) / 1e6, float(printed[2])
     check(recorded == calls, f"{calls} calls were made, but {recorded} recorded")
     limit_mb = calls / 1e7 * 200
     check(grown_mb <= limit_mb, f"{calls} calls take {grown_mb:.0f} MB, not {limit_mb:.0f} at most")

@@ -1,4 +1,4 @@
-"""What measuring a training costs its time: measured and plain steps in turn, in one training."""
+"""Time that measuring adds to a training: measured and plain steps in turn, in one training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch import nn
 
 import pywatt
 from pywatt.sampling.monitor import Monitor
-from pywatt.sensors.discovery import select
-from pywatt.training.profiler import enough_hz
+from pywatt.sensors.selection import select
+from pywatt.training.profiler import default_rate_hz
 
 # The first steps are left out: in them more is traced, once in a training.
 FIRST_STEPS = 10
@@ -30,15 +30,15 @@ LIMIT = 0.01
 
 
 class Loop(Protocol):
-    """What a training loop asks of a profiler."""
+    """What a training loop calls on a profiler."""
 
     def epoch(self, loader: Iterable[Any]) -> Iterator[Any]: ...
     def phase(self, name: str) -> AbstractContextManager[None]: ...
-    def tell(self, *, loss: Any) -> None: ...
+    def log(self, *, loss: Any) -> None: ...
 
 
 class Unmeasured:
-    """The same loop with nothing measured."""
+    """Stands in for a profiler and measures nothing."""
 
     _nothing = nullcontext()
 
@@ -48,20 +48,20 @@ class Unmeasured:
     def phase(self, name: str) -> AbstractContextManager[None]:
         return self._nothing
 
-    def tell(self, *, loss: Any) -> None:
+    def log(self, *, loss: Any) -> None:
         pass
 
 
 @dataclass(frozen=True)
 class Network:
-    """Linear layers of one width, which are trained with batches of one size."""
+    """Linear layers of one width, trained with batches of one size."""
 
     width: int
     layers: int
     batch: int
 
 
-# Steps of some 50 ms are judged; of 15 ms and of less than one they are told.
+# Steps of some 50 ms are judged; those of 15 ms and of less than 1 ms are only reported.
 JUDGED, SHORTER, SHORTEST = Network(512, 5, 512), Network(512, 5, 128), Network(128, 2, 8)
 
 
@@ -71,10 +71,9 @@ class Added:
 
     Attributes:
         step_s: mean time of a plain step.
-        slowdown: by how much measured steps took longer than plain ones beside them, as a share.
+        slowdown: by how much measured steps took longer than plain ones next to them, as a share.
         error: standard error of `slowdown`.
-        inside: time in pywatt's calls, and in the modules' calls of steps that were traced, as a
-            share.
+        inside: time in pywatt's calls, and what tracing added to traced steps, as a share.
     """
 
     step_s: float
@@ -84,7 +83,7 @@ class Added:
 
 
 class Trained:
-    """A small model; steps of a loop, each with the time that it took."""
+    """A small model, and timed steps of a training loop."""
 
     def __init__(self, network: Network) -> None:
         torch.manual_seed(0)
@@ -98,12 +97,12 @@ class Trained:
         self.loss_fn = nn.CrossEntropyLoss()
 
     def batches(self, p: Loop) -> Iterator[Any]:
-        """Batches of one epoch after the other, without end."""
+        """Yield the batches of one epoch after another, endlessly."""
         while True:
             yield from p.epoch([self.batch] * EPOCH_STEPS)
 
     def step(self, p: Loop, batches: Iterator[Any]) -> tuple[float, float]:
-        """Times of a step: of its work, and of what the loop asks of `p`."""
+        """Run a step; return the time of its work and the time in calls of `p`."""
         now_s = time.perf_counter
         begin_s = now_s()
         inputs, labels = next(batches)
@@ -120,7 +119,7 @@ class Trained:
             self.optimizer.step()
             self.optimizer.zero_grad()
             optimizer_end_s = now_s()
-        p.tell(loss=loss)
+        p.log(loss=loss)
         end_s = now_s()
         work_s = (forward_end_s - forward_s) + (backward_end_s - backward_s)
         work_s += optimizer_end_s - optimizer_s
@@ -128,11 +127,11 @@ class Trained:
 
     @property
     def is_traced(self) -> bool:
-        """Whether the modules of the step that has just run were traced."""
+        """Whether the modules of the latest step were traced."""
         return bool(self.model._forward_pre_hooks)
 
     def in_turn(self, p: pywatt.TrainingProfiler, run_s: float) -> tuple[np.ndarray, ...]:
-        """Times of plain and measured steps, shape (steps, 2), and which of these were traced."""
+        """Return times of plain and measured steps, shape (steps, 2), and which were traced."""
         unmeasured = Unmeasured()
         measured_batches, plain_batches = self.batches(p), self.batches(unmeasured)
         for _ in range(FIRST_STEPS):
@@ -148,13 +147,13 @@ class Trained:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """With a CPU left free, and the sampler's time counted as if there were none.
+    """Measure with a CPU left free, but count the sampler's CPU time in full.
 
-    Whole steps vary by far more than 1 %, so that their difference is rough; the time inside of
-    pywatt's calls is not, and is judged. What takes a share of the time, such as tracing, is in the
-    measured steps alone, and counts for twice what it is of a training.
+    Whole steps vary by far more than 1 %, so their difference is rough. The time inside pywatt's
+    calls is sharp, and is judged. What takes a share of the time, such as tracing, happens only in
+    measured steps, and so counts twice.
     """
-    # Longer than the parts in which a training is attributed, so that this is in it too.
+    # Longer than a segment of a training, so that its attribution is included.
     run_s, short_s, sampler_s = (2.0, 1.0, 1.0) if quick else (90.0, 30.0, 20.0)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(max(1, threads_before - 1))
@@ -177,7 +176,7 @@ def measure(*, quick: bool) -> list[Row]:
         ),
         Row("CPU time of a training's sampler, as a share of one CPU", f"{sampler:.2%}"),
         Row(
-            "the two rows above, as where no CPU is free",
+            "the two rows above together, as if no CPU were free",
             f"{both:.2%}",
             target=Target(both, "<=", LIMIT, f"<= {LIMIT:.0%}"),
         ),
@@ -185,7 +184,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def added_to_steps(network: Network, run_s: float) -> Added:
-    """Train a network for some time, and see what measuring adds."""
+    """Train a network for `run_s` seconds and return what measuring adds."""
     trained = Trained(network)
     with TemporaryDirectory() as folder:
         with pywatt.TrainingProfiler(trained.model, record=Path(folder, "train.json")) as p:
@@ -197,8 +196,8 @@ def added_to_steps(network: Network, run_s: float) -> Added:
         f"phases add up to {phases_j} J, but {found.energy_j} J were measured",
     )
     steps = FIRST_STEPS + len(measured)
-    check(found.batches == steps, f"{found.batches} batches were told of {steps}")
-    # Each between its neighbors, so that it does not matter if the machine gets slower or faster.
+    check(found.batches == steps, f"{found.batches} batches are reported of {steps}")
+    # Compare each step with its two neighbors, so that a machine that drifts does not matter.
     work, asked = (measured[1:] - (plain[:-1] + plain[1:]) / 2).T
     step_s = float(np.mean(plain.sum(axis=1)))
     added = (work + asked) / step_s
@@ -208,11 +207,11 @@ def added_to_steps(network: Network, run_s: float) -> Added:
 
 
 def sampler_share(run_s: float) -> float:
-    """CPU time of the thread that reads the sensors of a training, over the training's time."""
+    """Return the sampler's CPU time over the training's time."""
     trained, unmeasured = Trained(JUDGED), Unmeasured()
     batches = trained.batches(unmeasured)
     sensors = select("auto", devices=["cpu"]).sensors
-    with Monitor(sensors, rate_hz=enough_hz(sensors)) as monitor:
+    with Monitor(sensors, rate_hz=default_rate_hz(sensors)) as monitor:
         begin_s = time.perf_counter()
         while time.perf_counter() < begin_s + run_s:
             trained.step(unmeasured, batches)

@@ -1,10 +1,10 @@
 """How well can a short window be known at all? python benchmarks/window_bound.py
 
-A load of two pieces in turn, whose lengths vary by some share, under a 100/25 power and a counter
-of 100 ms. Nobody can know such a window better than one who has seen thousands of them with their
-truth, and is told every reading around it exactly, and when: the best linear estimate, and one by
-boosted trees, of windows that they have not seen. Prints the median size of their errors in
-percent, beside those of one who knows the load's mean power only.
+A load of two alternating pieces, whose lengths vary by some share, under a 100/25 power and a
+counter of 100 ms. The bound is learned from thousands of windows with their true energies and with
+every reading around them and its time known exactly: the best linear estimate, and one by boosted
+trees, applied to windows not learned from. Prints their median absolute errors in percent, and that
+of an estimate which knows only the load's mean power.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ PIECES_S = ((0.0011, 0.0008), (0.007, 0.005), (0.007, 0.007))
 POWERS_W = (650.0, 200.0)
 VARY = (0.02, 0.1, 0.3)
 WINDOWS_S = (0.05, 0.2)
-# Readings on either side of a window; windows to learn from, and as many to be judged by; phases
-# of window, counter and power to one another.
+# Readings on either side of a window; windows to learn from, and as many to test on; phases of
+# window, counter and power relative to each other.
 BESIDE, LEARNED, PHASES = 6, 6000, 6
 
 
 def energies(
     pieces_s: tuple[float, float], vary: float, random: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Moments, and the energy up to them."""
+    """Return times, and the energy up to each."""
     pairs = int(2.4 * LEARNED * STEP_S / sum(pieces_s))
     lengths_s = np.tile(pieces_s, pairs)
     lengths_s *= np.clip(1.0 + vary * random.standard_normal(len(lengths_s)), 0.05, None)
@@ -39,7 +39,7 @@ def energies(
 
 
 def bounds(pieces_s: tuple[float, float], vary: float, window_s: float) -> FloatArray:
-    """Median errors by the mean alone, the best line and trees."""
+    """Return the median errors of the mean alone, the best linear estimate and the trees."""
     random = np.random.default_rng(0)
     moments_s, energy_j = energies(pieces_s, vary, random)
 
@@ -62,9 +62,9 @@ def bounds(pieces_s: tuple[float, float], vary: float, window_s: float) -> Float
         trees = HistGradientBoostingRegressor(max_iter=200).fit(
             seen[first], (truth_j - line)[first]
         )
-        told = (np.full(LEARNED, np.mean(truth_j[first])), line[then])
-        told += (line[then] + trees.predict(seen[then]),)
-        errors.append([np.abs(each / truth_j[then] - 1.0) for each in told])
+        estimates = (np.full(LEARNED, np.mean(truth_j[first])), line[then])
+        estimates += (line[then] + trees.predict(seen[then]),)
+        errors.append([np.abs(each / truth_j[then] - 1.0) for each in estimates])
     return np.asarray(np.median(np.concatenate(errors, axis=1), axis=1))
 
 

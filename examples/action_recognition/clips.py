@@ -10,7 +10,7 @@ STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # left, right, up, down
 
 
 def loaders():
-    """A loader for training and one for the test."""
+    """Return a loader for training and one for the test."""
     generator = torch.Generator().manual_seed(3)  # the same clips, whatever the run's seed
     training, test = clips(256, generator), clips(128, generator)
     return (
@@ -20,7 +20,7 @@ def loaders():
 
 
 def clips(count, generator):
-    """Clips of shape (count, 1, 8, 16, 16) and what happens in them, of shape (count,)."""
+    """Return clips of shape (count, 1, 8, 16, 16) and their actions, of shape (count,)."""
     actions = torch.randint(len(STEPS), (count,), generator=generator)
     starts = torch.randint(SIZE, (count, 2), generator=generator)
     films = 0.1 * torch.randn(count, 1, FRAMES, SIZE, SIZE, generator=generator)
@@ -28,18 +28,18 @@ def clips(count, generator):
         row, column = start.tolist()
         down, right = STEPS[action]
         for frame in range(FRAMES):
-            # What leaves on one side comes in on the other: only the motion tells.
+            # The spot wraps around at the edges, so that only its motion shows the action.
             film[0, frame, (row + down * frame) % SIZE, (column + right * frame) % SIZE] += 5.0
     return films, actions
 
 
 def clip_accuracy(output, batch):
-    """Share of the clips that are told right."""
+    """Return the share of the clips that are classified correctly."""
     return (output.argmax(dim=1) == batch[1]).float().mean()
 
 
 class SingleFrames(nn.Module):
-    """Looks at each frame, or at what changed since the one before, and takes the mean."""
+    """Looks at each frame, or at each pair of frames in a row, and takes the mean."""
 
     def __init__(self, width, difference=False):
         super().__init__()
@@ -55,7 +55,7 @@ class SingleFrames(nn.Module):
         )
 
     def forward(self, clips):
-        """Logits of shape (clips, actions)."""
+        """Return logits of shape (clips, actions)."""
         frames = clips.squeeze(1)
         looked_at = frames.unsqueeze(2)
         if self.difference:

@@ -15,7 +15,7 @@ LENGTH = 64
 
 
 def loaders():
-    """A loader of the first four fifths of the text, and one of the rest."""
+    """Return a loader of the first four fifths of the text, and one of the rest."""
     code = inspect.getsource(argparse) + inspect.getsource(textwrap)
     text = torch.tensor([min(ord(character), CHARACTERS - 1) for character in code])
     rows = text[: len(text) // (LENGTH + 1) * (LENGTH + 1)].reshape(-1, LENGTH + 1)
@@ -28,12 +28,12 @@ def loaders():
 
 
 def next_character_loss():
-    """The mean negative log likelihood of the next character: (output, targets) -> loss."""
+    """Return the mean negative log likelihood of the next character: (output, targets) -> loss."""
     return lambda output, targets: cross_entropy(output.flatten(0, 1), targets.flatten())
 
 
 class InversePerplexity:
-    """1 / perplexity of the whole test: the geometric mean of what each character was given."""
+    """1 / perplexity of the whole test: the geometric mean of the characters' probabilities."""
 
     def __init__(self):
         self.nats, self.squares, self.count = 0.0, 0.0, 0
@@ -47,22 +47,22 @@ class InversePerplexity:
         self.count += len(targets)
 
     def compute(self):
-        """0 to 1; 1 where each next character is told for certain."""
+        """Return 0 to 1; 1 if each next character is predicted with certainty."""
         return math.exp(-self.nats / self.count)
 
     def std(self):
-        """From how much the characters' likelihoods differ."""
+        """Return the standard deviation, from how much the characters' likelihoods differ."""
         variance = self.squares / self.count - (self.nats / self.count) ** 2
         return self.compute() * math.sqrt(variance / self.count)
 
 
 def token_accuracy(output, batch):
-    """Share of the characters that are told right."""
+    """Return the share of the characters that are predicted correctly."""
     return (output.argmax(dim=-1) == batch[1]).float().mean()
 
 
 def bigrams():
-    """The next character from the last one alone."""
+    """Predict the next character from the last one alone."""
     return nn.Embedding(CHARACTERS, CHARACTERS)
 
 
@@ -76,7 +76,7 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(width, CHARACTERS)
 
     def forward(self, characters):
-        """Logits of shape (samples, length, characters)."""
+        """Return logits of shape (samples, length, characters)."""
         return self.head(self.recurrent(self.embedding(characters))[0])
 
 
@@ -94,7 +94,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(width, CHARACTERS)
 
     def forward(self, characters):
-        """Logits of shape (samples, length, characters)."""
+        """Return logits of shape (samples, length, characters)."""
         mask = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=characters.device)
         seen = self.embedding(characters) + self.places
         return self.head(self.layers(seen, mask=mask, is_causal=True))

@@ -9,7 +9,7 @@ CLASSES = 3  # ground, disc, square
 
 
 def loaders():
-    """A loader for training and one for the test."""
+    """Return a loader for training and one for the test."""
     generator = torch.Generator().manual_seed(7)  # the same images, whatever the run's seed
     training, test = images(256, generator), images(128, generator)
     return (
@@ -19,7 +19,7 @@ def loaders():
 
 
 def images(count, generator):
-    """Images of shape (count, 1, 32, 32) and their classes, of shape (count, 32, 32)."""
+    """Return images of shape (count, 1, 32, 32) and classes of shape (count, 32, 32)."""
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     classes = torch.zeros(count, SIZE, SIZE, dtype=torch.long)
     for image in classes:
@@ -47,7 +47,7 @@ class MeanIoU:
         self.confusion += counts.reshape(self.classes, self.classes)
 
     def compute(self):
-        """The mean IoU of all that was counted, 0 to 1."""
+        """Return the mean IoU over all counted pixels, 0 to 1."""
         both = self.confusion.diag()
         either = self.confusion.sum(0) + self.confusion.sum(1) - both
         return (both / either.clamp(min=1)).mean()
@@ -86,6 +86,6 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(2 * width, CLASSES, 3, padding=1)
 
     def forward(self, images):
-        """Logits of shape (samples, classes, height, width)."""
+        """Return logits of shape (samples, classes, height, width)."""
         fine = self.fine(images)
         return self.head(torch.cat([fine, self.coarse(fine)], dim=1))
