@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from pywatt.calls.result import CallEnergy, CallWindow
-from pywatt.renderers.facts import notes_beside, source_of
+from pywatt.renderers.facts import notes_beside, sensor_text, short_notes, source_of
 from pywatt.renderers.text import Fact, facts_text, plain, short_text, table_text, wrapped
+from pywatt.sensors.info import SensorInfo
 from pywatt.support.quantities import NOT_AVAILABLE, quantity, with_std
 
 MORE = "explain(), or --explain"
@@ -15,7 +16,7 @@ def render(call: CallEnergy, width: int) -> str:
     parts = [_headline(call, width)]
     if call.windows:
         parts.append(_windows(call.windows))
-    notes = notes_beside(call.sensors, call.notes)
+    notes = short_notes(_used(call), call.notes)
     return "\n\n".join((*parts, short_text(_short_facts(call), notes, width, MORE)))
 
 
@@ -25,9 +26,13 @@ def explain(call: CallEnergy, width: int) -> str:
 
 
 def _headline(call: CallEnergy, width: int) -> str:
-    used = [info for info in call.sensors if info.name in call.energy_by_sensor]
-    source = source_of(() if call.energy_j is None else used, call.estimated)
+    source = source_of(() if call.energy_j is None else _used(call), call.estimated)
     return wrapped(f"One call of {call.function} · {source}", width)
+
+
+def _used(call: CallEnergy) -> list[SensorInfo]:
+    """The sensors whose energies add up."""
+    return [info for info in call.sensors if info.name in call.energy_by_sensor]
 
 
 def _short_facts(call: CallEnergy) -> Iterator[Fact]:
@@ -48,12 +53,8 @@ def _short_facts(call: CallEnergy) -> Iterator[Fact]:
 def _all_facts(call: CallEnergy) -> Iterator[Fact]:
     yield from _short_facts(call)
     yield "method", f"{call.method} (took {quantity(call.elapsed_s, 's')})"
-    for info in call.sensors:
-        if info.name in call.energy_by_sensor:
-            energy_j = call.energy_by_sensor[info.name]
-            energy = "energy n/a" if energy_j is None else f"{quantity(energy_j, 'J')} a call"
-            note = f", {info.note}" if info.note else ""
-            yield "sensor", f"{info.name}, {info.origin}, {energy}{note}"
+    for info in _used(call):
+        yield "sensor", sensor_text(info, call.energy_by_sensor[info.name], per_call=True)
     for note in notes_beside(call.sensors, call.notes):
         yield "note", note
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from pywatt.command.run import CommandEnergy
-from pywatt.renderers.facts import notes_beside, source_of
+from pywatt.renderers.facts import notes_beside, sensor_text, short_notes, source_of
 from pywatt.renderers.text import Fact, facts_text, plain, short_text
 from pywatt.support.quantities import quantity, with_std
 
@@ -15,7 +15,7 @@ MORE = "--explain"
 
 def render(ran: CommandEnergy, width: int) -> str:
     """Return headline and at most six lines."""
-    notes = notes_beside(ran.sensors, ran.notes)
+    notes = short_notes(ran.sensors, ran.notes)
     return f"{_headline(ran, width)}\n{short_text(_short_facts(ran), notes, width, MORE)}"
 
 
@@ -44,12 +44,9 @@ def _short_facts(ran: CommandEnergy) -> Iterator[Fact]:
 def _all_facts(ran: CommandEnergy) -> Iterator[Fact]:
     yield from _short_facts(ran)
     for info in ran.sensors:
-        energy_j = ran.energy_by_sensor.get(info.name)
-        energy = "energy n/a" if energy_j is None else quantity(energy_j, "J")
         quality = ran.quality.get(info.name)
-        rate = "" if quality is None else f", read at {quality.achieved_rate_hz:,.0f} Hz"
-        note = f", {info.note}" if info.note else ""
-        yield "sensor", f"{info.name}, {info.origin}, {energy}{rate}{note}"
+        rate = "" if quality is None else f"read at {quality.achieved_rate_hz:,.0f} Hz"
+        yield "sensor", sensor_text(info, ran.energy_by_sensor.get(info.name), rate)
     for note in notes_beside(ran.sensors, ran.notes):
         yield "note", note
 

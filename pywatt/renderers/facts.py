@@ -1,7 +1,7 @@
 """Facts that several kinds of results state in the same words."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pywatt.profiling.result import Profile
 from pywatt.sensors.info import SensorInfo
@@ -84,6 +84,20 @@ def resolved_text(known: int, vague: int, vague_j: float, energy_j: float | None
 def check_text(closure: float, std: float) -> str:
     """How the measured energy compares with what replay predicts of the run."""
     return f"measured / predicted energy {closure:.4f} ± {std:.4f} (1 is ideal)"
+
+
+def sensor_text(
+    sensor: SensorInfo, energy_j: float | None, *more: str, per_call: bool = False
+) -> str:
+    """A sensor with its energy, what else there is to say of it, and its caveat."""
+    energy = "energy n/a" if energy_j is None else quantity(energy_j, "J") + " a call" * per_call
+    return ", ".join(filter(None, (sensor.name, sensor.origin, energy, *more, sensor.note)))
+
+
+def short_notes(sensors: Sequence[SensorInfo], notes: Sequence[str]) -> Iterable[str]:
+    """The caveats of meters, then the notes; the headline says what an estimate is worth."""
+    caveats = [f"{s.source or s.name}: {s.note}" for s in sensors if s.note and not s.estimated]
+    return dict.fromkeys((*caveats, *notes_beside(sensors, notes)))
 
 
 def notes_beside(sensors: Sequence[SensorInfo], notes: Sequence[str]) -> Iterator[str]:

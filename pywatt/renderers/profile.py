@@ -11,10 +11,12 @@ from pywatt.renderers.facts import (
     per_sample_text,
     resolved_text,
     samples_text,
+    sensor_text,
+    short_notes,
     source_of,
 )
 from pywatt.renderers.layers import layer_table
-from pywatt.renderers.text import Fact, facts_text, plain, printed, short_text
+from pywatt.renderers.text import Fact, facts_text, plain, short_text, wrapped
 from pywatt.renderers.tree import fold
 from pywatt.sensors.info import SensorInfo
 from pywatt.support.quantities import quantity
@@ -34,7 +36,7 @@ def render(profile: Profile, width: int, *, max_rows: int = MAX_ROWS) -> str:
     """
     folded = fold(profile, max_rows)
     table, left_out, width = layer_table(profile, folded, width)
-    notes = notes_beside(profile.sensors, profile.notes)
+    notes = short_notes(profile.sensors, profile.notes)
     short = short_text(_short_facts(profile, left_out), notes, width, MORE)
     return "\n\n".join((headline(profile, width), table, short))
 
@@ -46,11 +48,8 @@ def explain(profile: Profile, width: int) -> str:
 
 def headline(profile: Profile, width: int) -> str:
     """The model, whether its figures are measured, with what, and how they were shared."""
-    from rich.text import Text
-
     source = source_of(profile.sensors, profile.estimated)
-    parts = (plain(profile.model), source, method_text(profile.method))
-    return printed(Text(" · ".join(parts)), width)
+    return wrapped(f"{profile.model} · {source} · {method_text(profile.method)}", width)
 
 
 def _short_facts(profile: Profile, left_out: Sequence[str]) -> Iterator[Fact]:
@@ -130,25 +129,21 @@ def _or_why(score: float | None, why: str | None, meaning: str) -> str:
 
 
 def _sensor(profile: Profile, sensor: SensorInfo) -> str:
-    energy_j = profile.energy_by_sensor.get(sensor.name)
-    parts = [sensor.name, sensor.origin]
-    parts.append("energy n/a" if energy_j is None else quantity(energy_j, "J"))
     trace = profile.traces.get(sensor.name)
+    more = []
     if trace is not None and trace.quality is not None:
         quality = trace.quality
         readings = round(quality.achieved_rate_hz * trace.duration_s)
-        parts.append(
+        more.append(
             f"about {readings:,} readings at {quality.achieved_rate_hz:,.0f} "
             f"of {quality.asked_rate_hz:,.0f} Hz"
         )
-        parts.append(f"longest gap {quantity(quality.longest_gap_s, 's')}")
+        more.append(f"longest gap {quantity(quality.longest_gap_s, 's')}")
         if quality.failed_readings:
-            parts.append(f"{quality.failed_readings:,} failed")
+            more.append(f"{quality.failed_readings:,} failed")
     if trace is not None and trace.ended:
-        parts.append(f"ended early: {trace.ended}")
-    if sensor.note:
-        parts.append(sensor.note)
-    return ", ".join(parts)
+        more.append(f"ended early: {trace.ended}")
+    return sensor_text(sensor, profile.energy_by_sensor.get(sensor.name), *more)
 
 
 def _not_called(names: Sequence[str]) -> str:

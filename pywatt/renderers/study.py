@@ -77,21 +77,18 @@ def explain(table: StudyTable, width: int, *, factors: Factors | None = None) ->
     """
     parts = [_headline(table)]
     for section in list(sections(table, factors))[1:]:
-        if isinstance(section, str):
-            parts.append("\n".join(textwrap.wrap(section, width)))
-        else:
-            parts += _fitted(section, width)
+        parts += _fitted(section, width)
     return "\n\n".join([*parts, facts_text(_facts(table), width)])
 
 
-def _fitted(columns: Section, width: int) -> list[str]:
-    """One table, or two where one would be too wide."""
-    if isinstance(columns, str):
-        return [columns]
-    whole = _table(columns)
-    cut = next((i for i, (title, _) in enumerate(columns) if title == "1st in"), 0)
+def _fitted(section: Section, width: int) -> list[str]:
+    """A wrapped text, one table, or two where one would be too wide."""
+    if isinstance(section, str):
+        return ["\n".join(textwrap.wrap(section, width))]
+    whole = _table(section)
+    cut = next((i for i, (title, _) in enumerate(section) if title == "1st in"), 0)
     if cut > _BOTH and max(map(len, whole.splitlines())) > width:
-        return [_table(columns[:cut]), _table([*columns[:_BOTH], *columns[cut:]])]
+        return [_table(section[:cut]), _table([*section[:_BOTH], *section[cut:]])]
     return [whole]
 
 

@@ -13,6 +13,8 @@ from pywatt.renderers.facts import (
     per_sample_text,
     resolved_text,
     samples_text,
+    sensor_text,
+    short_notes,
     source_of,
 )
 from pywatt.renderers.text import Fact, facts_text, plain, short_text, table_text, wrapped
@@ -33,7 +35,7 @@ def render(profile: TrainingProfile, width: int) -> str:
         parts.append(_layers(profile))
     if profile.epochs:
         parts.append(_epochs(profile))
-    notes = notes_beside(profile.sensors, profile.notes)
+    notes = short_notes(profile.sensors, profile.notes)
     parts.append(short_text(_short_facts(profile), notes, width, MORE))
     return "\n\n".join(parts)
 
@@ -223,10 +225,7 @@ def _all_facts(profile: TrainingProfile) -> Iterator[Fact]:
     yield "samples", samples_text(profile)
     yield "traced", f"modules in {profile.traced_batches:,} of {batches_text(profile)}"
     for sensor in profile.sensors:
-        energy_j = profile.energy_by_sensor.get(sensor.name)
-        energy = "energy n/a" if energy_j is None else quantity(energy_j, "J")
-        note = f", {sensor.note}" if sensor.note else ""
-        yield "sensor", f"{sensor.name}, {sensor.origin}, {energy}{note}"
+        yield "sensor", sensor_text(sensor, profile.energy_by_sensor.get(sensor.name))
     yield "method", f"{profile.method}: {profile.method_reason}"
     if profile.closure is not None and profile.closure_std is not None:
         yield "check", check_text(profile.closure, profile.closure_std)

@@ -74,6 +74,16 @@ def test_an_estimate_says_how_far_its_scale_may_be_off():
     assert any(line.endswith("from CPU time") for line in facts(found))
 
 
+def test_the_caveat_of_a_meter_is_shown_once_and_first():
+    caveat = "power of the whole card, not of the MIG slice"
+    power = type(GPU)("nvml:0", domain="gpu", note=caveat, source="nvml:0")
+    counter = type(GPU)("nvml:0/energy", kind="counter", domain="gpu", note=caveat, source="nvml:0")
+    assert below(profile(sensors=(counter, power)))[4:] == [
+        f"note        nvml:0: {caveat}",
+        "note        warmed up",
+    ]
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 @pytest.mark.parametrize("notes", [0, 1, 2, 5])
 def test_there_are_at_most_six_lines(width, notes):
