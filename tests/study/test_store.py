@@ -38,9 +38,8 @@ from pathlib import Path
 from pywatt.study.claims import claimant
 
 with claimant(Path(sys.argv[1])) as token:
-    child = os.fork()
-    if child:
-        print(token, child, flush=True)
+    if not os.fork():  # the child reports: by then it has let go of the lock
+        print(token, os.getpid(), flush=True)
     time.sleep(60)
 """
 
